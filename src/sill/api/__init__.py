@@ -1,0 +1,1 @@
+"""Our HTTP API, and the one place where parts are wired together."""

@@ -1,0 +1,1 @@
+"""The terminal client: one SDK call, one line out."""

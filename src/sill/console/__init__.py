@@ -1,0 +1,1 @@
+"""The web client: static pages over the public API."""

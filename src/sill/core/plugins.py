@@ -1,0 +1,22 @@
+"""Finds drivers by entry point and loads them on first use. Ours come in by the same door as everyone's."""
+
+from importlib.metadata import entry_points
+from typing import Any
+
+from sill.core.errors import NotFound, PluginMissing
+
+
+def find(port: str, name: str) -> Any:
+    """The driver registered as `name` in the entry point group `sill.<port>`.
+
+    Raises:
+        NotFound: nobody registered the name.
+        PluginMissing: the driver is there, a library it needs is not.
+    """
+    known = {entry.name: entry for entry in entry_points(group=f"sill.{port}")}
+    if name not in known:
+        raise NotFound(f"no {port} named {name!r}.", fix=f"Installed: {', '.join(sorted(known)) or 'none'}.")
+    try:
+        return known[name].load()
+    except ImportError as missing:
+        raise PluginMissing(f"{port} {name!r} needs {missing.name!r}.", fix=f"pip install 'sill[{name}]'") from missing

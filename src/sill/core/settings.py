@@ -1,0 +1,102 @@
+"""Every setting, in one place, read once from the environment. `docs/settings.md` lists them all."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from sill.core.errors import InvalidValue
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be set. A field `x_y` is read from `SILL_X_Y`; the comment behind it is its help text."""
+
+    home: Path = Path("~/.sill").expanduser()
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_500)] = 7455
+    host: str = "127.0.0.1"
+    public_url: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    database_url: str = ""
+    blob_url: str = ""
+    online_url: str = ""
+    log_level: str = "info"
+    cpus: Annotated[float, msgspec.Meta(ge=0)] = 0
+    memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    outbound_allow: str = ""
+    body_bytes_max: Annotated[int, msgspec.Meta(ge=1_000)] = 64 * 1024 * 1024
+    upload_bytes_max: Annotated[int, msgspec.Meta(ge=1_000)] = 4 * 1024**3
+    requests_in_flight_max: Annotated[int, msgspec.Meta(ge=1)] = 512
+    sql_seconds_max: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    sql_rows_max: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    carbon_g_per_kwh: Annotated[float, msgspec.Meta(ge=0)] = 445.0
+    price_usd_per_cpu_h: Annotated[float, msgspec.Meta(ge=0)] = 0.04
+    price_usd_per_gib_h: Annotated[float, msgspec.Meta(ge=0)] = 0.005
+    price_usd_per_gpu_h: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+
+    @property
+    def inference_port(self) -> int:
+        """The inference plane's HTTP port: the next after the control plane's."""
+        return self.port + 1
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine reach the control plane."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def inference_url(self) -> str:
+        """Where clients on this machine reach the inference plane."""
+        return f"http://{self.host}:{self.inference_port}"
+
+    @property
+    def database(self) -> str:
+        """The database address: given, or the SQLite file in the home."""
+        return self.database_url or f"sqlite:///{self.home / 'sill.db'}"
+
+
+SETTINGS_HELP = {
+    "home": "Where embedded stores, logs, keys and the root token lie.",
+    "port": "First of three ports: control plane; inference HTTP and gRPC on the next two.",
+    "host": "Address to listen on. Anything but loopback needs tls_cert, tls_key and public_url.",
+    "public_url": "The https address clients use; needed on a public address.",
+    "tls_cert": "Certificate file (PEM) for a public address.",
+    "tls_key": "Key file (PEM) for a public address.",
+    "database_url": "postgresql://… for PostgreSQL; empty for SQLite in the home.",
+    "blob_url": "s3://bucket/prefix, gs://… or az://… for an object store; empty for a folder in the home.",
+    "online_url": "redis://… for online features; empty for the in-process store.",
+    "log_level": "debug, info, warning or error.",
+    "cpus": "CPU cores runs may use together; 0 for all of the machine's.",
+    "memory_bytes": "Memory runs may use together; 0 for 80 % of the machine's.",
+    "outbound_allow": "Comma-separated host:port or CIDR that outbound calls may reach although private.",
+    "body_bytes_max": "Largest JSON request body in bytes.",
+    "upload_bytes_max": "Largest uploaded file in bytes.",
+    "requests_in_flight_max": "Requests served at once; more are answered 429.",
+    "sql_seconds_max": "Longest a SQL query may run.",
+    "sql_rows_max": "Most rows a SQL query may return.",
+    "carbon_g_per_kwh": "Grid carbon intensity used when no series is given (default: world average 2024, Ember).",
+    "price_usd_per_cpu_h": "Price of one core for an hour.",
+    "price_usd_per_gib_h": "Price of one GiB of memory for an hour.",
+    "price_usd_per_gpu_h": "Price of one accelerator for an hour.",
+}
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings the environment gives, defaults for the rest.
+
+    Raises:
+        InvalidValue: a variable cannot be read as its type, or is out of range.
+    """
+    given = {}
+    for name in Settings.__struct_fields__:
+        variable = f"SILL_{name.upper()}"
+        if variable in environ and environ[variable] != "":
+            given[name] = environ[variable]
+    if "home" in given:
+        given["home"] = str(Path(given["home"]).expanduser().absolute())
+    try:
+        return msgspec.convert(given, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
+    except msgspec.ValidationError as wrong:
+        raise InvalidValue(f"a SILL_ environment variable is wrong: {wrong}.", fix="See docs/settings.md.") from wrong

@@ -1,0 +1,1 @@
+"""What everything costs: resource use, money, energy, carbon."""

@@ -1,0 +1,1 @@
+"""Declared endpoints, their revisions, and the serving plan the inference plane follows."""

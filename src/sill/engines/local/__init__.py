@@ -1,0 +1,1 @@
+"""Supervised processes on this machine that outlive the control plane."""

@@ -1,0 +1,1 @@
+"""Feature views: one definition for training sets and online lookups."""

@@ -1,0 +1,1 @@
+"""The registry: versions, aliases, signatures, gates, bundles. A model here is a trained one."""

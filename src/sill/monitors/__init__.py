@@ -1,0 +1,1 @@
+"""Drift, quality and SLOs over windows of traffic; incidents with their evidence."""

@@ -1,0 +1,1 @@
+"""Foreign dialects, translated to the same services."""

@@ -1,0 +1,1 @@
+"""Whatever executes and leaves metrics."""

@@ -1,0 +1,1 @@
+"""Graphs of steps, each a run, cached on code and inputs."""

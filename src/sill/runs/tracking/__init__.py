@@ -1,0 +1,1 @@
+"""Experiments, metrics, params, tags and artifacts of runs."""

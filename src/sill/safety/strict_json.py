@@ -1,0 +1,152 @@
+"""Reads JSON that others wrote, and refuses what is ambiguous. How long a body may be is the gate's business."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from sill.core.errors import InvalidValue
+from sill.core.names import shorten
+
+DEPTH_MAX = 64
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+
+T = TypeVar("T")
+
+
+def decode(body: bytes | bytearray | memoryview, kind: type[T]) -> T:
+    """The body as `kind`.
+
+    Refused: anything but UTF-8, a byte order mark, NaN, Infinity, numbers too large for int64 or float64, repeated
+    keys at any level (also when escaped differently), more than 64 levels, NUL and lone surrogates in strings,
+    unknown fields of a Struct.
+
+    Raises:
+        InvalidValue: one of the above; `field` is the dotted path where that is known.
+    """
+    text = bytes(body)
+    keys = _check_text(text)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        _check_fields(kind, keys)
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as wrong:
+        field, what = _place(str(wrong))
+        raise InvalidValue(f"the body is not what is expected: {what}.", fix="Correct it.", field=field) from wrong
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise _malformed(str(wrong)) from wrong
+
+
+def decode_any(body: bytes | bytearray | memoryview) -> Any:
+    """The body as plain dicts, lists, strings and numbers, under the same rules as `decode`."""
+    return decode(body, Any)  # type: ignore[arg-type]  # Any stands for "whatever JSON holds"
+
+
+# Strings with an optional colon behind, and brackets. Numbers and literals are skipped at C speed.
+_TOKEN = re.compile(rb'[{}\[\]]|"[^"\\]*(?:\\.[^"\\]*)*"(?:[ \t\r\n]*:)?', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
+_DIGITS_TO_ZERO = bytes(48 if 48 <= byte < 58 else byte for byte in range(256))
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$?(?P<path>[^`]*)`)?$", re.DOTALL)
+_NAMED_FIELD = re.compile(r"field `(?P<name>[^`]*)`")
+_LIST_BYTES_MAX = 1_000_000
+
+
+def _check_text(text: bytes) -> set[bytes]:
+    """Checks what msgspec does not, and returns the keys of the outermost object (without their quotes)."""
+    if text.startswith(b"\xef\xbb\xbf"):
+        raise _malformed("it starts with a byte order mark")
+    if b"\x00" in text:
+        raise _malformed("it holds a NUL byte, or is UTF-16; only UTF-8 without NUL is allowed")
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        raise _malformed(f"it is not UTF-8 (byte {wrong.start})") from wrong
+    if b"0" * 19 in text.translate(_DIGITS_TO_ZERO):
+        _check_integers(text)
+    return _check_structure(_tokens(text))
+
+
+def _tokens(text: bytes) -> Iterable[bytes]:
+    # A list is faster, an iterator holds nothing: a body of brackets only would cost eight times its size.
+    if len(text) <= _LIST_BYTES_MAX:
+        found: list[bytes] = _TOKEN.findall(text)
+        return found
+    return (match.group() for match in _TOKEN.finditer(text))
+
+
+def _check_structure(tokens: Iterable[bytes]) -> set[bytes]:
+    outermost: set[bytes] = set()
+    open_keys: list[set[bytes] | None] = []  # one entry a level: the keys seen, or None for a list
+    for token in tokens:
+        if token == b"{" or token == b"[":
+            keys: set[bytes] | None = None
+            if token == b"{":
+                keys = set() if open_keys else outermost
+            open_keys.append(keys)
+            if len(open_keys) > DEPTH_MAX:
+                raise _malformed(f"it is nested more than {DEPTH_MAX} levels deep")
+        elif token == b"}" or token == b"]":
+            if open_keys:
+                open_keys.pop()
+        elif token.endswith(b":"):
+            key = token[:-1].rstrip()[1:-1]
+            if b"\\" in key:
+                key = _unescape(key)
+            seen = open_keys[-1] if open_keys else None
+            if seen is None:
+                continue  # a key outside an object: msgspec refuses it with the place
+            if key in seen:
+                name = key.decode()
+                raise InvalidValue(f"the key {shorten(name)!r} is given twice.", fix="Give it once.", field=name[:200])
+            seen.add(key)
+        elif b"\\u" in token:
+            _unescape(token[1:-1])
+    return outermost
+
+
+def _unescape(quoted: bytes) -> bytes:
+    try:
+        text: str = json.loads(b'"' + quoted + b'"')
+        unescaped = text.encode("utf-8")
+    except UnicodeEncodeError as wrong:
+        raise _malformed("a string holds a lone surrogate") from wrong
+    except ValueError as wrong:
+        raise _malformed("a string holds a wrong escape or a control character") from wrong
+    if b"\x00" in unescaped:
+        raise _malformed("a string holds NUL")
+    return unescaped
+
+
+def _check_integers(text: bytes) -> None:
+    for found in _LONG_INTEGER.findall(_STRING.sub(b'""', text)):
+        if len(found) > 20 or not INTEGER_MIN <= int(found) <= INTEGER_MAX:
+            raise _malformed(f"the integer {shorten(found.decode())} is outside {INTEGER_MIN} … {INTEGER_MAX}")
+
+
+def _check_fields(kind: type[msgspec.Struct], keys: set[bytes]) -> None:
+    """Refuses unknown fields also where a Struct forgot to forbid them."""
+    config = kind.__struct_config__
+    if config.forbid_unknown_fields or config.array_like:
+        return
+    known = {name.encode() for name in kind.__struct_encode_fields__} | {str(config.tag_field or "").encode()}
+    for key in keys - known:
+        name = key.decode()
+        raise InvalidValue(f"there is no field {shorten(name)!r}.", fix="Leave it out.", field=name[:200])
+
+
+def _place(message: str) -> tuple[str, str]:
+    """The dotted path and the bare complaint of a msgspec message."""
+    match = _PLACE.match(message)
+    if match is None:
+        return "", message
+    path = (match["path"] or "").replace("[...]", ".*").replace("[", ".").replace("]", "")
+    named = _NAMED_FIELD.search(match["what"])
+    parts = [part for part in (*path.split("."), named["name"] if named else "") if part]
+    return ".".join(parts)[:200], shorten(match["what"], 300)
+
+
+def _malformed(why: str) -> InvalidValue:
+    return InvalidValue(f"the body is not JSON that can be accepted: {why}.", fix="Send plain UTF-8 JSON.")

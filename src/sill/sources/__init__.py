@@ -1,0 +1,1 @@
+"""Connectors: files, databases, addresses and folders, unified on the way in."""

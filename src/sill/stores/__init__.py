@@ -1,0 +1,1 @@
+"""Ports and drivers that remember: database, blobs, online key-values."""

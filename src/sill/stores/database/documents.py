@@ -1,0 +1,200 @@
+"""A table of typed values: the struct as JSON, its key and a few fields as columns, its revision for compare-and-set.
+
+The tenant is part of every key and of every query; no method works without it.
+"""
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    String,
+    Table,
+    Text,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from sill.core.errors import Conflict, InvalidValue, NotFound
+from sill.stores.database.database import Tx
+from sill.stores.database.schema import metadata
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+PAGE_MAX = 1_000
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """Some of the values, in order, and where the next page starts (empty: this was the last)."""
+
+    items: tuple[T, ...]
+    next: str = ""
+
+
+class Documents(Generic[T]):
+    """Keeps values of one struct type. The struct has fields `project` and `revision`, and the field named `key`.
+
+    Args:
+        table: the table's name, plural.
+        kind: the struct.
+        key: the field that names a value within its project: `name` or `id`.
+        columns: further string or integer fields to keep as indexed columns, for `where`.
+        noun: how messages call one value; by default the table's name without its `s`.
+    """
+
+    def __init__(
+        self, table: str, kind: type[T], *, key: str = "name", columns: tuple[str, ...] = (), noun: str = ""
+    ) -> None:
+        self.kind = kind
+        self.key = key
+        self.noun = noun or table.removesuffix("s").replace("_", " ")
+        self.columns = columns
+        types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+        self.table = Table(
+            table,
+            metadata,
+            Column("project", String(100), primary_key=True),
+            Column("key", String(300), primary_key=True),
+            Column("revision", BigInteger, nullable=False),
+            Column("updated_us", BigInteger, nullable=False),
+            *(Column(name, BigInteger if types[name] is int else String(300), nullable=False) for name in columns),
+            Column("doc", Text, nullable=False),
+            *(Index(f"{table}_{name}", "project", name) for name in columns),
+        )
+
+    def get(self, connection: Connection, project: str, key: str) -> T:
+        """The value.
+
+        Raises:
+            NotFound: it is not there, or is another tenant's.
+        """
+        found = self.find(connection, project, key)
+        if found is None:
+            raise NotFound(
+                f"no {self.noun} {key!r} in project {project!r}.", fix=f"List the {self.noun}s of the project."
+            )
+        return found
+
+    def find(self, connection: Connection, project: str, key: str) -> T | None:
+        """The value, or None."""
+        t = self.table
+        row = connection.execute(select(t.c.doc).where(t.c.project == project, t.c.key == key)).first()
+        return None if row is None else self._read(row.doc)
+
+    def page(
+        self,
+        connection: Connection,
+        project: str,
+        *,
+        after: str = "",
+        limit: int = 100,
+        descending: bool = False,
+        **where: Any,
+    ) -> Page[T]:
+        """Values of a project in the order of their keys, those that equal `where` (a tuple means any of)."""
+        if not 1 <= limit <= PAGE_MAX:
+            raise InvalidValue(f"limit {limit} is not within 1 to {PAGE_MAX}.", field="limit")
+        t = self.table
+        query = select(t.c.key, t.c.doc).where(t.c.project == project, *self._conditions(where))
+        if after:
+            query = query.where(t.c.key < after if descending else t.c.key > after)
+        query = query.order_by(t.c.key.desc() if descending else t.c.key).limit(limit + 1)
+        rows = connection.execute(query).all()
+        items = tuple(self._read(row.doc) for row in rows[:limit])
+        return Page(items=items, next=rows[limit - 1].key if len(rows) > limit else "")
+
+    def every(self, connection: Connection, project: str = "", **where: Any) -> list[T]:
+        """All values that equal `where`; of all projects if `project` is empty, which only workers may ask for."""
+        t = self.table
+        conditions = [*self._conditions(where), *([t.c.project == project] if project else [])]
+        rows = connection.execute(select(t.c.doc).where(and_(True, *conditions)).order_by(t.c.project, t.c.key)).all()
+        return [self._read(row.doc) for row in rows]
+
+    def count(self, connection: Connection, project: str = "", **where: Any) -> int:
+        """How many values equal `where`."""
+        t = self.table
+        conditions = [*self._conditions(where), *([t.c.project == project] if project else [])]
+        return connection.execute(select(func.count()).select_from(t).where(and_(True, *conditions))).scalar_one()
+
+    def create(self, tx: Tx, value: T) -> T:
+        """Keep a new value at revision 1.
+
+        Raises:
+            Conflict: the key is taken.
+        """
+        project, key = self._key(value)
+        if self.find(tx.connection, project, key) is not None:
+            raise Conflict(f"{self.noun} {key!r} exists already in project {project!r}.", fix="Choose another name.")
+        fresh = msgspec.structs.replace(value, revision=1)
+        tx.execute(insert(self.table).values(project=project, key=key, **self._row(tx, fresh)))
+        return fresh
+
+    def replace(self, tx: Tx, value: T, *, expected_revision: int = 0) -> T:
+        """Keep a changed value, one revision further.
+
+        Args:
+            expected_revision: the revision the change was made from; 0 takes `value.revision`.
+        Raises:
+            Conflict: somebody else changed it in between.
+            NotFound: it is gone.
+        """
+        project, key = self._key(value)
+        expected = expected_revision or value.revision  # type: ignore[attr-defined]
+        current = self.get(tx.connection, project, key).revision  # type: ignore[attr-defined]
+        if current != expected:
+            raise Conflict(
+                f"{self.noun} {key!r} is at revision {current}, the change was made from {expected}.",
+                fix="Read it again and repeat the change.",
+                revision=current,
+            )
+        changed = msgspec.structs.replace(value, revision=current + 1)
+        t = self.table
+        tx.execute(update(t).where(t.c.project == project, t.c.key == key).values(**self._row(tx, changed)))
+        return changed
+
+    def put(self, tx: Tx, value: T) -> T:
+        """Keep a value, whether it is new or not, whatever its revision was."""
+        project, key = self._key(value)
+        current = self.find(tx.connection, project, key)
+        if current is None:
+            return self.create(tx, value)
+        return self.replace(tx, value, expected_revision=current.revision)  # type: ignore[attr-defined]
+
+    def delete(self, tx: Tx, project: str, key: str) -> None:
+        """Remove a value.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        self.get(tx.connection, project, key)
+        tx.execute(delete(self.table).where(self.table.c.project == project, self.table.c.key == key))
+
+    def _key(self, value: T) -> tuple[str, str]:
+        return value.project, str(getattr(value, self.key))  # type: ignore[attr-defined]
+
+    def _row(self, tx: Tx, value: T) -> dict[str, Any]:
+        fields = {name: _plain(getattr(value, name)) for name in self.columns}
+        doc = msgspec.json.encode(value).decode()
+        return {"revision": value.revision, "updated_us": tx.now_us, "doc": doc, **fields}  # type: ignore[attr-defined]
+
+    def _conditions(self, where: dict[str, Any]) -> list[Any]:
+        t = self.table
+        return [
+            t.c[name].in_([_plain(one) for one in value]) if isinstance(value, tuple) else t.c[name] == _plain(value)
+            for name, value in where.items()
+        ]
+
+    def _read(self, doc: str) -> T:
+        return msgspec.json.decode(doc, type=self.kind)
+
+
+def _plain(value: Any) -> Any:
+    """An enum's value, anything else as it is."""
+    return getattr(value, "value", value)

@@ -1,0 +1,1 @@
+"""Online key-values, in memory or in Redis."""

@@ -1,0 +1,1 @@
+"""Schedules and rules that start runs, which closes the loop."""
