@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest_plugins = ["sill.testing.servers"]  # postgres_url, s3_url, redis_url: real servers, started on first use
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -1,1 +1,1 @@
-"""What runs inside a run's process on a node, and speaks to the platform as a client."""
+"""Does the platform's own kinds of run, inside the run's process, as a client: train, trial, ingest, evaluate, step."""

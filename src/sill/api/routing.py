@@ -6,14 +6,18 @@ The request gate reads the declaration before it reads the body; OpenAPI and the
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
 from sill.core.actors import Actor
+from sill.core.errors import InvalidValue
+from sill.core.values import Value
 
 if TYPE_CHECKING:  # services.py imports every stage; handlers need it for their types only
     from sill.api.services import Services
+
+NamedValue = TypeVar("NamedValue", bound=Value)
 
 PUBLIC = "public"
 """The scope of the few routes that need no token: health, login, public key, console shell."""
@@ -43,6 +47,21 @@ class Call:
     def project(self) -> str:
         """The tenant in the path."""
         return self.path["project"]
+
+    def named(self, value: NamedValue) -> NamedValue:
+        """The value, if its project and name are those of the path.
+
+        Raises:
+            InvalidValue: the body says something else than the path.
+        """
+        said, meant = (value.project, value.name), (self.project, self.path["name"])  # type: ignore[attr-defined]
+        if said != meant:
+            raise InvalidValue(
+                f"the body is about {said[0]}/{said[1]}, the path about {meant[0]}/{meant[1]}.",
+                fix="Make them the same.",
+                field="name",
+            )
+        return value
 
 
 Handler = Callable[[Call], Awaitable[Any]]

@@ -129,6 +129,8 @@ class PlanEndpoint(Value, frozen=True, kw_only=True):
     revisions: tuple[PlanRevision, ...]
     log_sample: float
     log_payload: bool
+    model: str = ""
+    """The registered model whose versions these are: where the bundles' files are fetched from."""
     deadline_ms: float = 10_000.0
 
 
@@ -147,3 +149,24 @@ class ServingPlan(Value, frozen=True, kw_only=True):
     endpoints: tuple[PlanEndpoint, ...]
     tokens: tuple[PlanToken, ...]
     public_key: str
+
+
+class MoveRequest(Value, frozen=True, kw_only=True):
+    """Move a revision by hand: a canary to a weight in percent, or on to another state."""
+
+    number: int
+    state: RevisionState
+    weight: int = 0
+    reason: str = "by hand"
+
+
+class RollbackRequest(Value, frozen=True, kw_only=True):
+    """Why the endpoint goes one step back."""
+
+    reason: str = "by hand"
+
+
+class PauseRequest(Value, frozen=True, kw_only=True):
+    """True: answer no more. False: answer again."""
+
+    paused: bool

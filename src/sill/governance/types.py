@@ -1,5 +1,6 @@
 """Projects, tokens, audit reports and lineage."""
 
+from sill.core.events import Event
 from sill.core.values import Value
 
 
@@ -74,3 +75,16 @@ class LineageGraph(Value, frozen=True, kw_only=True):
 
     root: str
     edges: tuple[LineageEdge, ...]
+
+
+class EventPage(Value, frozen=True, kw_only=True):
+    """Events in the order of the log. Asking again with `after=next` misses none and repeats none."""
+
+    items: tuple[Event, ...]
+    next: int
+
+
+class SecretValue(Value, frozen=True, kw_only=True):
+    """A secret on its way in. It never comes out again."""
+
+    value: str

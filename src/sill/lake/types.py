@@ -105,8 +105,10 @@ class Table(Value, frozen=True, kw_only=True):
     project: str
     name: str
     spec: TableSpec
-    metadata_url: str
-    """The Iceberg metadata file that is current; it moves by compare-and-set."""
+    location: str = ""
+    """Where its files lie in the blob store: `lake/PROJECT/NAME-…`; all their names start with it."""
+    metadata_url: str = ""
+    """The Iceberg metadata file that is current; it moves by compare-and-set. Empty until the first rows."""
     snapshot_id: int = 0
     rows: int = 0
     size_bytes: int = 0
@@ -162,3 +164,43 @@ class SqlResult(Value, frozen=True, kw_only=True):
     rows: tuple[tuple[Any, ...], ...]
     truncated: bool = False
     seconds: float = 0.0
+
+
+class RollbackRequest(Value, frozen=True, kw_only=True):
+    """Which snapshot a table goes back to."""
+
+    snapshot_id: int
+
+
+class Freed(Value, frozen=True, kw_only=True):
+    """What a deletion gave back."""
+
+    tables: tuple[str, ...]
+    files: int
+    bytes_freed: int
+
+
+class Upkeep(Value, frozen=True, kw_only=True):
+    """How a table is tidied.
+
+    Attributes:
+        compact: rewrite many small data files as few.
+        keep_s: snapshots younger than this many seconds stay readable; the current one always does.
+    """
+
+    compact: bool = True
+    keep_s: float = 5 * 86_400.0
+
+
+class UpkeepReport(Value, frozen=True, kw_only=True):
+    """What tidying did. `note` says why nothing was rewritten, if so."""
+
+    project: str
+    table: str
+    files_before: int
+    files_after: int
+    """Data files of the current snapshot."""
+    snapshots_expired: int
+    files_removed: int
+    bytes_freed: int
+    note: str = ""

@@ -90,3 +90,16 @@ class Approval(Value, frozen=True, kw_only=True):
 
     approved: bool
     reason: str = ""
+
+
+class Freed(Value, frozen=True, kw_only=True):
+    """What a deletion freed: blobs that nothing else used, and their bytes."""
+
+    blobs: int
+    size_bytes: int
+
+
+class ModelCard(Value, frozen=True, kw_only=True):
+    """A model card, Markdown."""
+
+    text: str

@@ -104,6 +104,8 @@ class Run(Value, frozen=True, kw_only=True):
     cost: Cost | None = None
     outputs: tuple[str, ...] = ()
     """Addresses of what it made."""
+    is_stopping: bool = False
+    """Somebody cancelled it; its processes are being ended."""
     revision: int = 0
 
 
@@ -165,3 +167,34 @@ class InlineRun(Value, frozen=True, kw_only=True):
     ended_us: int
     reason: str = ""
     batch: Batch = Batch()
+
+
+class RunDeleted(Value, frozen=True, kw_only=True):
+    """What the deletion of a run, and of the runs under it, freed."""
+
+    runs: tuple[str, ...]
+    bytes_freed: int
+
+
+class Reason(Value, frozen=True, kw_only=True):
+    """Why a run waits, failed or was cancelled, or how it stands; for people."""
+
+    run_id: str
+    state: RunState
+    text: str
+
+
+class CodeUpload(Value, frozen=True, kw_only=True):
+    """A code archive that was taken: its digest is what `RunSpec.code` names."""
+
+    digest: str
+    size_bytes: int
+    files: int
+
+
+class Logged(Value, frozen=True, kw_only=True):
+    """How much of a batch was kept: all of it."""
+
+    metrics: int
+    params: int
+    tags: int

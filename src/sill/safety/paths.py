@@ -6,11 +6,11 @@ import os
 import stat as stat_module
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
 from sill.core.errors import Conflict, InvalidValue, NotFound
 from sill.core.names import shorten
@@ -86,7 +86,7 @@ class Folder:
             if mode == "wb":
                 os.ftruncate(descriptor, 0)
             os.set_blocking(descriptor, True)
-            return cast(BinaryIO, os.fdopen(descriptor, mode))
+            return os.fdopen(descriptor, mode)
         except BaseException:
             os.close(descriptor)
             raise
@@ -101,14 +101,14 @@ class Folder:
         self._make_parents(relative)
         with self._root() as root, _told(relative):
             descriptor = self._open_at(root, relative, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        return cast(BinaryIO, os.fdopen(descriptor, "wb"))
+        return os.fdopen(descriptor, "wb")
 
     def make_folder(self, relative: str) -> None:
         """Makes the folder and those above it; it may be there already."""
         check_relative(relative)
         self._make_folders(relative.split("/"))
 
-    def list(self, relative: str = "") -> list[str]:  # noqa: A003
+    def list(self, relative: str = "") -> list[str]:
         """Sorted names of the files and folders directly in the folder (empty: the root); links and others left out."""
         with self._folder(relative) as descriptor, os.scandir(descriptor) as entries:
             return sorted(
@@ -186,7 +186,7 @@ class Folder:
         if above:
             self._make_folders(above)
 
-    def _make_folders(self, components: list[str]) -> None:
+    def _make_folders(self, components: Sequence[str]) -> None:
         with self._root() as root:
             current = os.dup(root)
             try:
@@ -223,7 +223,7 @@ def _is_component(component: str) -> bool:
 
 
 class _OpenHow(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012  # the form ctypes asks for
+    _fields_ = [  # the form that ctypes asks for
         ("flags", ctypes.c_uint64),
         ("mode", ctypes.c_uint64),
         ("resolve", ctypes.c_uint64),
@@ -264,7 +264,7 @@ def _open_beneath(root: int, relative: str, flags: int) -> int:
     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _open_by_walk(root: int, components: list[str], flags: int) -> int:
+def _open_by_walk(root: int, components: Sequence[str], flags: int) -> int:
     current = os.dup(root)
     try:
         for component in components[:-1]:

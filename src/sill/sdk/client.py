@@ -29,12 +29,20 @@ class Client:
         token: `SILL_TOKEN`, then the root token in the home, when empty.
         project: the project calls are about, `SILL_PROJECT` or `default` when empty.
         http: an httpx client to send with, such as one onto an app in this process.
+        inference_url: where the inference plane is; `SILL_INFERENCE_URL`, then the settings, when empty.
     """
 
-    def __init__(self, url: str = "", token: str = "", project: str = "", http: httpx.Client | None = None) -> None:
+    def __init__(
+        self,
+        url: str = "",
+        token: str = "",
+        project: str = "",
+        http: httpx.Client | None = None,
+        inference_url: str = "",
+    ) -> None:
         settings = read_settings()
         self.url = (url or os.environ.get("SILL_URL", "") or settings.url).rstrip("/")
-        self.inference_url = os.environ.get("SILL_INFERENCE_URL", "") or settings.inference_url
+        self.inference_url = inference_url or os.environ.get("SILL_INFERENCE_URL", "") or settings.inference_url
         self.project = project or os.environ.get("SILL_PROJECT", "") or "default"
         self._token = token or os.environ.get("SILL_TOKEN", "") or _root_token(settings.home / "token")
         self._http = http or httpx.Client(timeout=TIMEOUT_S, trust_env=False)

@@ -1,6 +1,6 @@
 """Where data comes from and how it is to be read."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from sill.core.values import Value
 
@@ -75,3 +75,23 @@ class Upload(Value, frozen=True, kw_only=True):
     name: str
     size_bytes: int
     url: str
+
+
+class PreviewColumn(Value, frozen=True, kw_only=True):
+    """A column as it would be read."""
+
+    name: str
+    type: str
+    original: str
+    """What the source calls it."""
+    missing: int
+    """Rows without a value."""
+
+
+class Preview(Value, frozen=True, kw_only=True):
+    """The first rows of a source, and what was unified on the way in."""
+
+    columns: tuple[PreviewColumn, ...]
+    rows: tuple[dict[str, Any], ...]
+    rows_total: int
+    notes: tuple[str, ...]

@@ -8,9 +8,12 @@ from sqlalchemy import Connection, insert, or_, select, update
 
 from sill.core.events import Event
 from sill.stores.database import Database, Tx
+from sill.stores.database.chain import read_head
 from sill.stores.database.schema import cursors, events
 
 EVENTS_PER_READ_MAX = 1_000
+EVENTS_PER_BATCH = 100
+"""How many events a follower handles before it writes down its place."""
 POLL_S = 1.0
 """How long a reader sleeps at most; another control plane's commits are seen by this poll, our own at once."""
 
@@ -22,49 +25,78 @@ class Log:
         self._database = database
         self._loop = asyncio.get_running_loop()
         self._more = asyncio.Event()
+        self._commits = 0
         database.on_commit(self._committed)
+
+    @property
+    def commits(self) -> int:
+        """How many commits with events this process has made; hand it to `wait` to miss none."""
+        return self._commits
 
     async def after(self, seq: int, *, project: str = "", kinds: tuple[str, ...] = (), limit: int = 100) -> list[Event]:
         """Events behind `seq`, in order; all projects if `project` is empty; a kind may end in `.` for all its verbs."""
         return await self._database.read(lambda connection: events_after(connection, seq, project, kinds, limit))
 
-    async def wait(self, timeout_s: float = POLL_S) -> None:
-        """Return when something was committed, at the latest after `timeout_s`. May return for nothing."""
+    async def wait(self, timeout_s: float = POLL_S, since: int = -1) -> None:
+        """Return when something was committed, at the latest after `timeout_s`. May return for nothing.
+
+        Args:
+            since: what `commits` was before the caller last looked; if there were more since, it returns at once.
+        """
+        if 0 <= since < self._commits:
+            return
+        more = self._more
         try:
-            await asyncio.wait_for(self._more.wait(), timeout_s)
+            await asyncio.wait_for(more.wait(), timeout_s)
         except TimeoutError:
             return
 
     async def follow(self, reader: str, kinds: tuple[str, ...], handle: Callable[[Event], Awaitable[None]]) -> None:
         """Hand each event of `kinds` to `handle`, at least once, in order, for ever; the place is kept under `reader`.
 
-        `handle` must stand a repeat: after a crash the event in hand comes again. An error in `handle` stops the
-        reader, so a handler records what went wrong on the thing itself and returns.
+        `handle` must stand a repeat: after a crash the last events (at most 100) come again. An error in `handle` stops
+        the reader, so a handler records what went wrong on the thing itself and returns.
         """
         seq = await self._database.read(lambda connection: _cursor(connection, reader))
         while True:
-            found = await self.after(seq, kinds=kinds, limit=EVENTS_PER_READ_MAX)
+            commits = self._commits
+            at = seq
+            found, head = await self._database.read(lambda connection: _batch(connection, at, kinds))  # noqa: B023
             for event in found:
                 await handle(event)
-                seq = event.seq
-                await self._database.write(lambda tx, at=seq: _advance(tx, reader, at))  # type: ignore[misc]
+            if found:
+                last = found[-1].seq
+                await self._database.write(lambda tx: _advance(tx, reader, last))  # noqa: B023
+            # Behind the last batch there is nothing of these kinds up to the head: it is not looked through again.
+            seq = found[-1].seq if len(found) == EVENTS_PER_BATCH else max(head, seq)
             if not found:
-                await self.wait()
+                await self.wait(since=commits)
 
     def _committed(self, _seq: int) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
+        self._commits += 1
         self._more.set()
         self._more = asyncio.Event()
 
 
-def events_after(connection: Connection, seq: int, project: str, kinds: tuple[str, ...], limit: int) -> list[Event]:
-    """The query behind `Log.after`."""
+def events_after(
+    connection: Connection,
+    seq: int,
+    projects: str | tuple[str, ...],
+    kinds: tuple[str, ...],
+    limit: int,
+    *,
+    up_to: int = 0,
+) -> list[Event]:
+    """The query behind `Log.after`: one project, several, or all (empty); `up_to` bounds it above if it is not 0."""
     query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(min(limit, EVENTS_PER_READ_MAX))
-    if project:
-        query = query.where(events.c.project == project)
+    if up_to:
+        query = query.where(events.c.seq <= up_to)
+    if projects:
+        query = query.where(events.c.project.in_((projects,) if isinstance(projects, str) else projects))
     if kinds:
         exact = [kind for kind in kinds if not kind.endswith(".")]
         prefixes = [kind for kind in kinds if kind.endswith(".")]
@@ -82,6 +114,14 @@ def events_after(connection: Connection, seq: int, project: str, kinds: tuple[st
         )
         for row in connection.execute(query)
     ]
+
+
+def _batch(connection: Connection, seq: int, kinds: tuple[str, ...]) -> tuple[list[Event], int]:
+    """The next events of the kinds, and the head of the log they were looked for up to."""
+    head = read_head(connection)[0]
+    if head <= seq:
+        return [], head
+    return events_after(connection, seq, "", kinds, EVENTS_PER_BATCH, up_to=head), head
 
 
 def _cursor(connection: Connection, reader: str) -> int:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sill.core.values import Value
+from sill.endpoints.types import RevisionState
 
 
 class RequestRow(Value, frozen=True, kw_only=True):
@@ -27,6 +28,10 @@ class RequestRow(Value, frozen=True, kw_only=True):
     entity: dict[str, str] = {}
     error: str = ""
     cpu_ms: float = 0.0
+    agrees: bool | None = None
+    """Of a shadow's answer: whether the live revision answered the same."""
+    is_kept: bool = True
+    """False: counted for the rollout's judge, but left out of the lake by the endpoint's `log_sample`."""
 
 
 class LogBatch(Value, frozen=True, kw_only=True):
@@ -34,6 +39,21 @@ class LogBatch(Value, frozen=True, kw_only=True):
 
     id: str
     rows: tuple[RequestRow, ...]
+
+
+class Recorded(Value, frozen=True, kw_only=True):
+    """How many rows of a batch belonged to an endpoint that still exists."""
+
+    rows: int
+
+
+class ServingReport(Value, frozen=True, kw_only=True):
+    """A revision the inference plane could not make ready. It takes no traffic there."""
+
+    project: str
+    endpoint: str
+    revision: int
+    error: str
 
 
 class Label(Value, frozen=True, kw_only=True):
@@ -78,6 +98,16 @@ class RevisionStats(Value, frozen=True, kw_only=True):
     correct: int = 0
     cpu_ms: float = 0.0
     revision: int = 0
+
+
+class Decision(Value, frozen=True, kw_only=True):
+    """What the rollout's judge says: wait where it is (`is_move` false), or move to a state and weight, and why."""
+
+    number: int
+    is_move: bool
+    state: RevisionState
+    weight: int
+    reason: str
 
 
 class Explanation(Value, frozen=True, kw_only=True):

@@ -55,5 +55,9 @@ class TriggerState(Value, frozen=True, kw_only=True):
     fired: int = 0
     last_run_id: str = ""
     last_incident_id: str = ""
+    seen_seq: int = 0
+    """The last event of the log it has taken in; a repeat changes nothing."""
+    rows_seen: int = 0
+    """Rows (new data) or labels (drift, quality) that arrived since it last fired."""
     reason: str = ""
     revision: int = 0

@@ -1,1 +1,1 @@
-"""Open Inference Protocol v2 over HTTP."""
+"""The Open Inference Protocol, version 2, over HTTP JSON: paths, messages, tensors, errors. It answers nothing itself."""

@@ -34,3 +34,14 @@ class PipelineSpec(Value, frozen=True, kw_only=True):
     code: str = ""
     every: str = ""
     revision: int = 0
+
+
+class CachedStep(Value, frozen=True, kw_only=True):
+    """A step's result, by what made it. `key` is from `rules.cache_key`."""
+
+    project: str
+    key: str
+    run_id: str
+    result: str
+    """Digest of the result."""
+    revision: int = 0

@@ -8,32 +8,38 @@ log's sequence without gaps and its hash chain whole.
 
 import asyncio
 import hashlib
+import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
-from sqlalchemy.engine import CursorResult, make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Connection, Engine, delete, insert, select, text
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from sill.core.clock import Clock
-from sill.core.errors import Conflict, InvalidValue, SillError, Unavailable
+from sill.core.errors import Conflict, InvalidValue, Limited, SillError, Unavailable
 from sill.core.events import Event
-from sill.stores.database.schema import events, idempotency
+from sill.stores.database.chain import append, event_hash, read_head
+from sill.stores.database.engines import READERS, open_engines
+from sill.stores.database.schema import idempotency
+
+__all__ = ["Database", "Tx", "event_hash", "forget_keys", "once", "open_database"]
 
 T = TypeVar("T")
 
 WRITES_PER_COMMIT_MAX = 256
 WRITES_WAITING_MAX = 10_000
-READERS = 8
-BUSY_TIMEOUT_S = 30
-GENESIS_HASH = "0" * 64
+KEY_LENGTH_MAX = 300
+OUTCOME_TRIES_MAX = 10
+OUTCOME_PAUSE_S = 0.3
 _ADVISORY_LOCK = 7455
+
+logger = logging.getLogger("sill.database")
 
 
 class Tx:
@@ -49,7 +55,7 @@ class Tx:
         result: CursorResult[Any] = self.connection.execute(statement, parameters)
         return result
 
-    def emit(self, kind: str, project: str, subject: str, actor: str, **data: Any) -> None:
+    def emit(self, kind: str, project: str, subject: str, actor: str, /, **data: Any) -> None:
         """Leave an event that is committed together with the change, or not at all."""
         self.emitted.append(Event(kind=kind, project=project, subject=subject, actor=actor, data=data))
 
@@ -67,25 +73,29 @@ class _Write:
 class Database:
     """One database. Make it with `open_database`; `close` it before the process ends."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, readers: Engine, clock: Clock) -> None:
         self.engine = engine
         self.clock = clock
         self.is_postgres = engine.dialect.name == "postgresql"
+        self._read_engine = readers
         self._listeners: list[Callable[[int], None]] = []
         self._waiting: queue.Queue[_Write | None] = queue.Queue(WRITES_WAITING_MAX)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sill-read")
         self._writer = threading.Thread(target=self._write_forever, name="sill-write", daemon=True)
+        self._closing = threading.Lock()
         self._closed = False
         self._writer.start()
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in a transaction and return its result after the commit.
 
-        `work` must be short and must not wait on anything but the database: everybody's writes stand behind it.
+        `work` must be short and must not wait on anything but the database: everybody's writes stand behind it. When
+        the caller is cancelled, the write is left out if it has not begun, and done if it has.
 
         Raises:
             Limited: too many writes wait.
-            Unavailable: the database could not commit; nothing of the write remains.
+            Unavailable: the database could not commit. Nothing of the write remains, unless the message says that
+                this is not known: PostgreSQL went away in the middle of the commit and did not come back.
         """
         return await asyncio.wrap_future(self._submit(work))
 
@@ -106,15 +116,17 @@ class Database:
         return await self.write(once(key, request, returns, work))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on a connection that sees all that was committed before. It must not change anything."""
+        """Run `work` on a connection that sees all that was committed before, as it was at one moment."""
+        if self._closed:
+            raise _closed()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_sync, work)
 
     def read_sync(self, work: Callable[[Connection], T]) -> T:
-        """`read` for threads."""
+        """`read` for threads. What `work` changes, which it should not, is undone."""
         try:
-            with self.engine.connect() as connection:
+            with self._read_engine.connect() as connection:
                 return work(connection)
-        except DBAPIError as broken:
+        except SQLAlchemyError as broken:
             raise Unavailable("the database did not answer a read.", fix="Look at `sill doctor`.") from broken
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
@@ -123,94 +135,115 @@ class Database:
 
     def close(self) -> None:
         """Finish the waiting writes and close every connection."""
-        if not self._closed:
+        with self._closing:
+            if self._closed:
+                return
             self._closed = True
-            self._waiting.put(None)
-            self._writer.join()
-            self._readers.shutdown()
-            self.engine.dispose()
+        self._waiting.put(None)
+        self._writer.join()
+        self._readers.shutdown()
+        self._read_engine.dispose()
+        self.engine.dispose()
 
     def _submit(self, work: Callable[[Tx], T]) -> "Future[T]":
-        if self._closed:
-            raise Unavailable("the database is closed.", fix="Start the control plane again.")
+        if threading.current_thread() is self._writer:
+            raise RuntimeError("a write was asked for inside a write; use the transaction in hand.")
         write = _Write(work)
-        try:
-            self._waiting.put_nowait(write)
-        except queue.Full as full:
-            raise_limited(full)
+        with self._closing:  # nothing is put behind the mark that ends the writer
+            if self._closed:
+                raise _closed()
+            try:
+                self._waiting.put_nowait(write)
+            except queue.Full as full:
+                raise Limited(f"{WRITES_WAITING_MAX} writes wait already.", fix="Try again in a second.") from full
         return write.answer
 
     def _write_forever(self) -> None:
-        while True:
-            first = self._waiting.get()
-            if first is None:
-                return
-            group = [first]
-            stop = False
-            while len(group) < WRITES_PER_COMMIT_MAX and not self._waiting.empty():
-                following = self._waiting.get_nowait()
-                if following is None:
-                    stop = True
+        is_open = True
+        while is_open:
+            group: list[_Write] = []
+            following = self._waiting.get()
+            while following is not None:
+                if following.answer.set_running_or_notify_cancel():  # from here on it can no longer be cancelled
+                    group.append(following)
+                if len(group) >= WRITES_PER_COMMIT_MAX or self._waiting.empty():
                     break
-                group.append(following)
-            self._commit(group)
-            if stop:
-                return
+                following = self._waiting.get_nowait()
+            is_open = following is not None
+            if group:
+                self._commit(group)
 
     def _commit(self, group: list[_Write]) -> None:
         """One transaction for the whole group; answers are given only after it is on disk."""
-        last_seq = 0
+        transaction = ""
+        before = after = (0, "")
         try:
             with self.engine.connect() as connection, connection.begin():
                 if self.is_postgres:
-                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-                head = _head(connection)
+                    transaction = _take_turn(connection)
+                before = after = read_head(connection)
                 for write in group:
-                    head = self._run(connection, write, head)
-                last_seq = head[0]
+                    after = self._run(connection, write, after)
         except BaseException as broken:
-            for write in group:
-                failure = write.error or Unavailable(
-                    "the database could not commit; nothing was changed.", fix="Look at `sill doctor`, then try again."
-                )
-                failure.__cause__ = failure.__cause__ or broken
-                write.answer.set_exception(failure)
-            return
+            outcome = self._outcome(transaction) if transaction else "aborted"
+            if outcome != "committed":
+                _fail(group, broken, outcome)
+                return
         for write in group:
             if write.error is not None:
                 write.answer.set_exception(write.error)
             else:
                 write.answer.set_result(write.result)
-        for listener in self._listeners:
-            listener(last_seq)
+        if after != before:
+            self._tell(after[0])
 
     def _run(self, connection: Connection, write: _Write, head: tuple[int, str]) -> tuple[int, str]:
-        """Run one write in a savepoint; return the head of the log after it."""
+        """Run one write in a savepoint; return the head of the log after it. Its error is its own, whatever it is."""
         tx = Tx(connection, self.clock.now_us())
         try:
             with connection.begin_nested():
                 write.result = write.work(tx)
-                return _append(tx, head)
-        except (SillError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as refused:
-            write.error = refused
-        except DBAPIError as broken:
-            if broken.connection_invalidated:
+                return append(connection, tx.emitted, head, tx.now_us)
+        except Exception as refused:
+            if not _is_whole(connection, refused):
                 raise
-            write.error = Conflict("the database refused the change.", fix="Read the current state and try again.")
-            write.error.__cause__ = broken
-        return head
+            write.error = _as_error(refused)
+            return head
+
+    def _outcome(self, transaction: str) -> str:
+        """`committed`, `aborted` or `unknown`: PostgreSQL may have committed before the connection broke."""
+        asked = text("SELECT pg_xact_status(CAST(:id AS xid8))")
+        for _ in range(OUTCOME_TRIES_MAX):
+            try:
+                with self.engine.connect() as connection:
+                    status = connection.execute(asked, {"id": transaction}).scalar_one_or_none()
+            except SQLAlchemyError as broken:
+                logger.warning("the database went away in the middle of commit %s: %s", transaction, broken)
+                status = None
+            if status in ("committed", "aborted"):
+                return str(status)
+            time.sleep(OUTCOME_PAUSE_S)
+        return "unknown"
+
+    def _tell(self, last_seq: int) -> None:
+        for listener in self._listeners:
+            try:
+                listener(last_seq)
+            except Exception:  # a listener's fault must not end the writer
+                logger.exception("a listener for commits failed")
 
 
 def once(key: str, request: Any, returns: type[T], work: Callable[[Tx], T]) -> Callable[[Tx], T]:
     """The write function that does `work` at most once for `key`; see `Database.write_once`."""
     digest = hashlib.sha256(msgspec.json.encode(request, order="deterministic")).hexdigest()
+    kept = key if len(key) <= KEY_LENGTH_MAX else hashlib.sha256(key.encode()).hexdigest()
 
     def guarded(tx: Tx) -> T:
-        row = tx.execute(select(idempotency.c.digest, idempotency.c.result).where(idempotency.c.key == key)).first()
+        row = tx.execute(select(idempotency.c.digest, idempotency.c.result).where(idempotency.c.key == kept)).first()
         if row is None:
             result = work(tx)
             stored = msgspec.json.encode(result).decode()
-            tx.execute(insert(idempotency).values(key=key, digest=digest, result=stored, at_us=tx.now_us))
+            tx.execute(insert(idempotency).values(key=kept, digest=digest, result=stored, at_us=tx.now_us))
             return result
         if row.digest != digest:
             raise Conflict("the idempotency key was used for a different request.", fix="Use a new key.")
@@ -219,70 +252,66 @@ def once(key: str, request: Any, returns: type[T], work: Callable[[Tx], T]) -> C
     return guarded if key else work
 
 
-def raise_limited(cause: BaseException) -> None:
-    """Too many writes wait: say so early and cheaply."""
-    raise Unavailable(f"{WRITES_WAITING_MAX} writes wait already.", fix="Try again in a second.") from cause
+def forget_keys(tx: Tx, before_us: int) -> int:
+    """Forget the idempotency keys used before a time; returns how many."""
+    return tx.execute(delete(idempotency).where(idempotency.c.at_us < before_us)).rowcount
 
 
 def open_database(url: str, clock: Clock) -> Database:
     """The database at `url`: `sqlite:///path` or `postgresql://user:password@host/name`.
 
     Raises:
-        InvalidValue: another kind of address.
+        InvalidValue: another kind of address, or SQLite in memory.
         PluginMissing: PostgreSQL without psycopg.
     """
-    kind = make_url(url).get_backend_name()
-    if kind == "sqlite":
-        return Database(_sqlite(url), clock)
-    if kind == "postgresql":
-        address = make_url(url).set(drivername="postgresql+psycopg")
-        return Database(create_engine(address, pool_size=READERS + 1, max_overflow=2, pool_pre_ping=True), clock)
-    raise InvalidValue(f"database kind {kind!r} is not known; sqlite and postgresql are.", fix="Set SILL_DATABASE_URL.")
+    writer, readers = open_engines(url)
+    return Database(writer, readers, clock)
 
 
-def event_hash(before: str, change: Event) -> str:
-    """SHA-256 over the hash of the event before and all fields of this one."""
-    fields = [change.seq, change.at_us, change.project, change.kind, change.subject, change.actor, change.data]
-    return hashlib.sha256(before.encode() + msgspec.json.encode(fields, order="deterministic")).hexdigest()
+def _take_turn(connection: Connection) -> str:
+    """Wait for the other control planes' writers; returns the id of this transaction."""
+    lock = text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK}), CAST(pg_current_xact_id() AS text) AS id")
+    return str(connection.execute(lock).one().id)
 
 
-def _sqlite(url: str) -> Engine:
-    path = make_url(url).database
-    if path and path != ":memory:":
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=READERS + 1,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S},
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy begins and ends transactions, not the driver
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # The writer thread takes the write lock at once, so that it can never fail to upgrade a read lock.
-        is_writer = threading.current_thread().name == "sill-write"
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
-
-    return engine
+def _is_whole(connection: Connection, refused: Exception) -> bool:
+    """False if the failure took the whole transaction with it, so that the group cannot go on."""
+    if isinstance(refused, DBAPIError) and refused.connection_invalidated:
+        return False
+    if connection.dialect.name == "sqlite":
+        # SQLite ends the transaction by itself when the disk is full or fails; the next savepoint would be one of its
+        # own and commit alone.
+        return bool(connection.connection.dbapi_connection.in_transaction)  # type: ignore[union-attr]
+    return not connection.invalidated
 
 
-def _head(connection: Connection) -> tuple[int, str]:
-    row = connection.execute(select(events.c.seq, events.c.hash).order_by(events.c.seq.desc()).limit(1)).first()
-    return (row.seq, row.hash) if row else (0, GENESIS_HASH)
+def _as_error(refused: Exception) -> Exception:
+    """What the caller of a write gets: SQL trouble as one of our errors, everything else as it is."""
+    if isinstance(refused, SillError) or not isinstance(refused, SQLAlchemyError):
+        return refused
+    told: SillError
+    if isinstance(refused, IntegrityError):
+        told = Conflict("the database refused the change.", fix="Read the current state and try again.")
+    elif isinstance(refused, DataError):
+        told = InvalidValue("the database cannot keep a value: it is too long, or holds a NUL character.")
+    else:
+        told = Unavailable("the database could not make the change; nothing was changed.", fix="Look at `sill doctor`.")
+    told.__cause__ = refused
+    return told
 
 
-def _append(tx: Tx, head: tuple[int, str]) -> tuple[int, str]:
-    seq, chain = head
-    for emitted in tx.emitted:
-        seq += 1
-        change = msgspec.structs.replace(emitted, seq=seq, at_us=tx.now_us)
-        chain = event_hash(chain, change)
-        row = msgspec.structs.asdict(change) | {"data": msgspec.json.encode(change.data).decode(), "hash": chain}
-        tx.execute(insert(events).values(row))
-    return seq, chain
+def _fail(group: list[_Write], broken: BaseException, outcome: str) -> None:
+    for write in group:
+        failure = write.error
+        if failure is None:
+            what = "nothing was changed" if outcome == "aborted" else "whether the change was made is not known"
+            failure = Unavailable(
+                f"the database could not commit; {what}.",
+                fix="Look at `sill doctor`, then try again with the same idempotency key.",
+            )
+            failure.__cause__ = broken
+        write.answer.set_exception(failure)
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the database is closed.", fix="Start the control plane again.")

@@ -3,7 +3,8 @@
 The tenant is part of every key and of every query; no method works without it.
 """
 
-from typing import Any, Generic, TypeVar
+from enum import Enum
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from sqlalchemy import (
@@ -11,7 +12,6 @@ from sqlalchemy import (
     Column,
     Connection,
     Index,
-    String,
     Table,
     Text,
     and_,
@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from sill.core.errors import Conflict, InvalidValue, NotFound
 from sill.stores.database.database import Tx
-from sill.stores.database.schema import metadata
+from sill.stores.database.schema import key_type, metadata
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -45,7 +45,7 @@ class Documents(Generic[T]):
         table: the table's name, plural.
         kind: the struct.
         key: the field that names a value within its project: `name` or `id`.
-        columns: further string or integer fields to keep as indexed columns, for `where`.
+        columns: further text, enum, integer or true/false fields to keep as indexed columns, for `where`.
         noun: how messages call one value; by default the table's name without its `s`.
     """
 
@@ -60,11 +60,11 @@ class Documents(Generic[T]):
         self.table = Table(
             table,
             metadata,
-            Column("project", String(100), primary_key=True),
-            Column("key", String(300), primary_key=True),
+            Column("project", key_type(100), primary_key=True),
+            Column("key", key_type(300), primary_key=True),
             Column("revision", BigInteger, nullable=False),
             Column("updated_us", BigInteger, nullable=False),
-            *(Column(name, BigInteger if types[name] is int else String(300), nullable=False) for name in columns),
+            *(Column(name, _column_type(table, name, types[name]), nullable=False) for name in columns),
             Column("doc", Text, nullable=False),
             *(Index(f"{table}_{name}", "project", name) for name in columns),
         )
@@ -195,6 +195,15 @@ class Documents(Generic[T]):
         return msgspec.json.decode(doc, type=self.kind)
 
 
+def _column_type(table: str, name: str, kind: Any) -> Any:
+    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if base in (int, bool):
+        return BigInteger
+    if get_origin(base) is Literal or (isinstance(base, type) and issubclass(base, str | Enum)):
+        return key_type(300)
+    raise TypeError(f"column {name!r} of {table!r}: text, enum, int and bool are allowed, not {kind}.")
+
+
 def _plain(value: Any) -> Any:
-    """An enum's value, anything else as it is."""
-    return getattr(value, "value", value)
+    """What a column keeps: an enum's value, 0 or 1 for false and true, anything else as it is."""
+    return int(value) if isinstance(value, bool) else getattr(value, "value", value)

@@ -1,8 +1,23 @@
 """The tables every stage shares. Each stage declares its own beside its queries, on the same metadata."""
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, String, Table, Text
+from sqlalchemy.types import TypeEngine
 
-metadata = MetaData()
+metadata = MetaData(
+    naming_convention={  # migrations name what they change, the same on both databases
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+        "ix": "%(table_name)s_%(column_0_name)s",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+
+def key_type(length: int) -> TypeEngine[str]:
+    """Text that is sorted and compared by its bytes on every database, whatever language the server speaks."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
 
 events = Table(
     "events",

@@ -1,0 +1,55 @@
+# make demo and make test need nothing but Python 3.11 and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo demo-digits up test test-all lint types docs bench lock migration clean
+
+help:            ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
+
+setup:           ## make .venv with sill in it
+	@$(PYTHON) scripts/setup.py core
+
+demo:            ## install, then tell the whole loop on real data
+	@$(PYTHON) scripts/setup.py train
+	@$(BIN)/sill demo
+
+demo-digits:     ## the same loop with images and PyTorch
+	@$(PYTHON) scripts/setup.py train --torch
+	@$(BIN)/sill demo digits
+
+up: setup        ## start the platform
+	@$(BIN)/sill up
+
+dev:
+	@$(PYTHON) scripts/setup.py dev --torch
+
+test: dev        ## install, then lint, check types and run the tests
+	@$(BIN)/ruff check src tests bench scripts && $(BIN)/ruff format --check -q src tests bench scripts
+	@$(BIN)/mypy
+	@$(BIN)/pytest -m "not slow"
+
+test-all: dev    ## the same with the long fault and scale suites
+	@$(BIN)/ruff check src tests bench scripts && $(BIN)/mypy
+	@$(BIN)/pytest
+
+lint: dev        ## ruff
+	@$(BIN)/ruff check src tests bench scripts && $(BIN)/ruff format --check -q src tests bench scripts
+
+types: dev       ## mypy, strict
+	@$(BIN)/mypy
+
+docs: dev        ## run the code in the docs and check that everything is documented
+	@$(BIN)/pytest tests/docs
+
+bench: dev       ## measure start-up, idle memory, tracking and serving
+	@$(BIN)/python -m bench
+
+lock:            ## write the hashed locks again (needs uv)
+	@sh requirements/lock.sh
+
+migration: dev   ## write a database migration: make migration NAME=what_changed
+	@$(BIN)/python -m sill.stores.migrate revision $(NAME)
+
+clean:           ## remove what the others made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,154 @@
+"""`python -m sill.api`: the control plane's process, as `sill up` starts it."""
+
+import asyncio
+import fcntl
+import gc
+import ipaddress
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import uvicorn
+
+from sill import __version__
+from sill.api.app import build_app
+from sill.api.services import build_services
+from sill.core.clock import SystemClock
+from sill.core.errors import Conflict, Forbidden, SillError
+from sill.core.settings import Settings, read_settings
+from sill.safety.gate import uvicorn_config
+from sill.safety.secrets import redacting_handler
+
+
+def main() -> int:
+    """Serve until told to stop. Exit code 2 for what the caller can mend, with the reason on standard error."""
+    try:
+        settings = read_settings()
+        check_listening(settings)
+        prepare_home(settings.home)
+        lock = lock_home(settings.home)
+        start_logging(settings)
+        listener = listen(settings)
+        with lock:
+            asyncio.run(serve(settings, listener))
+    except SillError as refused:
+        print(f"sill up: {refused}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Build the services, serve the app, and close what was built."""
+    services = await build_services(settings, SystemClock())
+    services.inference.start()
+    config = uvicorn_config(
+        build_app(services), ssl_certfile=settings.tls_cert or None, ssl_keyfile=settings.tls_key or None
+    )
+    server = Announcing(config, settings)
+    try:
+        gc.freeze()  # what start-up made lives as long as the process; the collector need not look at it again
+        await server.serve(sockets=[listener])
+    finally:
+        services.inference.stop()
+        services.close()
+
+
+class Announcing(uvicorn.Server):
+    """Says where the platform is once it answers."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start serving, then tell."""
+        await super().startup(sockets)
+        print(
+            f"Sill {__version__} is up. Home {self._settings.home}\n"
+            f"  API and console  {self._settings.url}      (log in with `sill open`)\n"
+            f"  inference        {self._settings.inference_url}\n"
+            "Ctrl-C stops it; runs that are going on go on, and are adopted at the next start.",
+            flush=True,
+        )
+
+
+def check_listening(settings: Settings) -> None:
+    """Refuse a public address without TLS and a name (SECURITY B74).
+
+    Raises:
+        Forbidden: the address is not loopback and something is missing.
+    """
+    if is_loopback(settings.host):
+        return
+    missing = [name for name in ("tls_cert", "tls_key", "public_url") if not getattr(settings, name)]
+    if missing:
+        needed = ", ".join(f"SILL_{name.upper()}" for name in missing)
+        raise Forbidden(
+            f"{settings.host} can be reached from other machines, and {needed} is not set. Without TLS the token could be read.",
+            fix=f"Set {needed}, or listen on 127.0.0.1.",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost and 127.0.0.0/8 and ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def prepare_home(home: Path) -> None:
+    """Make the home, readable by its owner only."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / "logs").mkdir(mode=0o700, exist_ok=True)
+
+
+def lock_home(home: Path) -> TextIO:
+    """Hold the home's lock as long as the returned file is open.
+
+    Raises:
+        Conflict: another control plane holds it.
+    """
+    file = (home / "control.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as held:
+        file.seek(0)
+        raise Conflict(
+            f"another Sill (process {file.read().strip() or 'unknown'}) runs on {home}.",
+            fix="Stop it first, or choose another SILL_HOME.",
+        ) from held
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The control plane's listening socket.
+
+    Raises:
+        Conflict: the port is taken.
+    """
+    try:
+        return socket.create_server((settings.host, settings.port), backlog=1024)
+    except OSError as taken:
+        raise Conflict(
+            f"port {settings.port} on {settings.host} cannot be used: {taken.strerror or taken}.",
+            fix="Stop what uses it, or set SILL_PORT.",
+        ) from taken
+
+
+def start_logging(settings: Settings) -> None:
+    """Everything goes to `logs/control.log`, redacted, one line a record."""
+    handler = redacting_handler(settings.home / "logs" / "control.log")
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

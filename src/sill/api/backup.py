@@ -1,0 +1,185 @@
+"""Backup and restore: every row, every blob and the keys in one tar, the same for SQLite and PostgreSQL.
+
+Because the form is that of neither database, a laptop's backup can be restored into PostgreSQL and S3: growing up is
+`sill backup`, two environment variables, `sill restore`.
+"""
+
+import asyncio
+import hashlib
+import io
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import Connection, Table, insert, select
+
+from sill import __version__
+from sill.core.clock import SystemClock
+from sill.core.errors import Conflict, Damaged, InvalidValue, SillError
+from sill.core.settings import Settings, read_settings
+from sill.core.values import Value
+from sill.safety.archive import ArchiveLimits, extract
+from sill.safety.paths import Folder
+from sill.safety.private_files import write_private
+from sill.stores.blobs import Blobs, open_blobs
+from sill.stores.database import Database, Tx, metadata, open_database
+from sill.stores.migrate import ensure_schema
+
+if TYPE_CHECKING:
+    from sill.api.services import Services
+
+ROWS_PER_READ = 1_000
+KEYS = ("master.key", "signing.key")
+LIMITS = ArchiveLimits(bytes_max=2**50, entries_max=10_000_000, seconds_max=24 * 3600, ratio_max=10_000)
+
+
+class BackupManifest(Value, frozen=True, kw_only=True):
+    """What a backup holds: SHA-256 of every file in it."""
+
+    version: str
+    created_us: int
+    digests: dict[str, str]
+
+
+async def write_backup(services: "Services") -> Path:
+    """Write a backup into the home and return its path; whoever asked sends it on and removes it."""
+    return await asyncio.to_thread(_write, services)
+
+
+def _write(services: "Services") -> Path:
+    folder = services.settings.home / "backups"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"sill-{services.clock.now_us()}.tar"
+    digests: dict[str, str] = {}
+    with path.open("xb") as file, tarfile.open(fileobj=file, mode="w") as archive:
+        os.fchmod(file.fileno(), 0o600)
+
+        def add(name: str, content: bytes) -> None:
+            digests[name] = hashlib.sha256(content).hexdigest()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+        # One read transaction sees one state of all tables; blobs are never changed, so they may follow.
+        services.database.read_sync(lambda connection: _add_tables(connection, add))
+        for digest in services.blobs.digests():
+            add(f"blobs/{digest}", services.blobs.get(digest))
+        for name in services.blobs.names(""):
+            add(f"named/{name}", services.blobs.get_named(name))
+        for key in KEYS:
+            add(f"keys/{key}", (services.settings.home / "keys" / key).read_bytes())
+        manifest = BackupManifest(version=__version__, created_us=services.clock.now_us(), digests=dict(digests))
+        add("manifest.json", msgspec.json.encode(manifest))
+    return path
+
+
+def _add_tables(connection: Connection, add: Any) -> None:
+    for table in metadata.sorted_tables:
+        lines = [msgspec.json.encode(row) for row in _rows(connection, table)]
+        add(f"tables/{table.name}.jsonl", b"\n".join(lines))
+
+
+def _rows(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
+    for row in connection.execution_options(yield_per=ROWS_PER_READ).execute(select(table)).mappings():
+        yield dict(row)
+
+
+def restore(path: Path, settings: Settings) -> int:
+    """Fill an empty home (or empty big stores) from a backup; returns the number of rows. No Sill may run on it.
+
+    Raises:
+        Conflict: there is something in the database already.
+        Damaged: a file of the backup is not what was written.
+        InvalidValue: it is not a backup.
+    """
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unpacked = settings.home / "restoring"
+    unpacked.mkdir(mode=0o700)
+    folder = Folder(unpacked)
+    try:
+        with path.open("rb") as archive:
+            names = extract(archive, folder, LIMITS)
+        _check(folder, names)
+        database = open_database(settings.database, SystemClock())
+        try:
+            ensure_schema(database)
+            _refuse_if_filled(database)
+            _restore_blobs(folder, names, open_blobs(settings))
+            rows = database.write_sync(lambda tx: _restore_tables(tx, folder, names))
+        finally:
+            database.close()
+        (settings.home / "keys").mkdir(mode=0o700, exist_ok=True)
+        for key in KEYS:
+            write_private(settings.home / "keys" / key, folder.open(f"keys/{key}").read())
+        return rows
+    finally:
+        shutil.rmtree(unpacked)
+
+
+def _check(folder: Folder, names: list[str]) -> None:
+    if "manifest.json" not in names:
+        raise InvalidValue(
+            "this archive is not a backup of Sill: it has no manifest.json.", fix="Give a file `sill backup` wrote."
+        )
+    manifest = msgspec.json.decode(folder.open("manifest.json").read(), type=BackupManifest)
+    for name, digest in manifest.digests.items():
+        if name not in names or hashlib.sha256(folder.open(name).read()).hexdigest() != digest:
+            raise Damaged(f"{name} in the backup is missing or is not what was written.", fix="Use another backup.")
+
+
+def _refuse_if_filled(database: Database) -> None:
+    filled = database.read_sync(
+        lambda connection: [
+            table.name
+            for table in metadata.sorted_tables
+            if connection.execute(select(table).limit(1)).first() is not None
+        ]
+    )
+    if filled:
+        raise Conflict(
+            f"the database has rows already (in {', '.join(filled[:3])}).",
+            fix="Restore into a new SILL_HOME or an empty database.",
+        )
+
+
+def _restore_blobs(folder: Folder, names: list[str], blobs: Blobs) -> None:
+    for name in names:
+        kind, _, rest = name.partition("/")
+        if kind == "blobs" and blobs.put_bytes(folder.open(name).read()) != rest:
+            raise Damaged(f"blob {rest} in the backup is not what its name says.", fix="Use another backup.")
+        if kind == "named":
+            blobs.put_named(rest, folder.open(name).read())
+
+
+def _restore_tables(tx: Tx, folder: Folder, names: list[str]) -> int:
+    rows = 0
+    for table in metadata.sorted_tables:
+        name = f"tables/{table.name}.jsonl"
+        if name not in names:
+            continue
+        lines = [line for line in folder.open(name).read().split(b"\n") if line]
+        for at in range(0, len(lines), ROWS_PER_READ):
+            tx.execute(insert(table), [msgspec.json.decode(line) for line in lines[at : at + ROWS_PER_READ]])
+        rows += len(lines)
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m sill.api.backup FILE`: restore."""
+    try:
+        settings = read_settings()
+        rows = restore(Path(arguments[0]), settings)
+    except (SillError, OSError) as refused:
+        print(f"sill restore: {refused}", file=sys.stderr)
+        return 2
+    print(f"restored {rows} rows into {settings.home}; start it with `sill up`.")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

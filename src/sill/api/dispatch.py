@@ -1,0 +1,137 @@
+"""From an ASGI request to a handler: who asks, may they, is the body right; then from the result to an answer.
+
+Identity, scope and tenant are decided from the route's declaration before a byte of the body is read.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from sill.api.routing import PUBLIC, Call, Route
+from sill.core.actors import Actor
+from sill.core.errors import InvalidValue, TooLarge, Unauthenticated, UnsupportedType
+from sill.core.names import check_name, shorten
+from sill.governance.rules import require
+from sill.safety import strict_json
+
+if TYPE_CHECKING:
+    from sill.api.services import Services
+
+SESSION_COOKIE = "sill_session"
+KEY_LENGTH_MAX = 200
+NOBODY = Actor(id="nobody", scopes=frozenset(), projects=frozenset())
+
+
+def bind(route: Route, services: "Services") -> StarletteRoute:
+    """The route as Starlette serves it."""
+
+    async def serve(request: Request) -> Response:
+        actor = await _identify(request, route, services)
+        path = {name: str(value) for name, value in request.path_params.items()}
+        await _authorise(actor, route, path, services)
+        call = Call(
+            services=services,
+            actor=actor,
+            path=path,
+            query=_query(request, route),
+            body=await _body(request, route, services),
+            key=_key(request, route, actor),
+            request=request,
+        )
+        return _answer(await route.handler(call), route)
+
+    return StarletteRoute(route.path, serve, methods=[route.method])
+
+
+async def _identify(request: Request, route: Route, services: "Services") -> Actor:
+    if route.scope == PUBLIC:
+        return NOBODY
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and secret:
+        return await services.governance.authenticate(secret.strip())
+    if SESSION_COOKIE in request.cookies:
+        return await services.governance.authenticate(request.cookies[SESSION_COOKIE])
+    raise Unauthenticated(
+        "this route needs a token and none was sent.",
+        fix="Send `Authorization: Bearer TOKEN`; the root token lies in SILL_HOME/token.",
+    )
+
+
+async def _authorise(actor: Actor, route: Route, path: dict[str, str], services: "Services") -> None:
+    if route.scope == PUBLIC:
+        return
+    project = path.get("project", "")
+    try:
+        if project:
+            check_name(project, "project")
+        require(actor, route.scope, project)
+    except Exception:
+        if route.method not in ("GET", "HEAD"):
+            await services.governance.denied(actor, f"{route.method} {route.path}", project)
+        raise
+
+
+def _query(request: Request, route: Route) -> Any:
+    given = dict(request.query_params)
+    if len(given) != len(request.query_params.multi_items()):
+        raise InvalidValue("a query parameter is given twice.", fix="Give each once.")
+    for name, value in given.items():
+        strict_json.check_text(value, name)
+    if route.query is None:
+        if given and not route.is_raw:
+            raise InvalidValue(
+                f"query parameter {shorten(next(iter(given)))!r} is not known here; none is.", fix="Leave it out."
+            )
+        return None
+    try:
+        return msgspec.convert(given, route.query, strict=False)
+    except msgspec.ValidationError as wrong:
+        raise InvalidValue(f"the query is wrong: {wrong}.", fix="See /api/v1/openapi.json.", field="query") from wrong
+
+
+async def _body(request: Request, route: Route, services: "Services") -> Any:
+    if route.is_raw:
+        return None
+    limit = services.settings.body_bytes_max
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body is larger than {limit} bytes.", fix="Send it in parts, or as an upload.")
+    except ClientDisconnect as gone:
+        raise InvalidValue("the body ended before it was whole.") from gone
+    if route.body is None:
+        if bytes(body).strip() not in (b"", b"{}", b"null"):
+            raise InvalidValue("this route takes no body.", fix="Leave it out.")
+        return None
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise UnsupportedType(
+            f"content type {shorten(media)!r} is not taken here; application/json is.", fix="Send JSON."
+        )
+    return strict_json.decode(bytes(body), route.body)
+
+
+def _key(request: Request, route: Route, actor: Actor) -> str:
+    given = request.headers.get("idempotency-key", "")
+    if not given:
+        return ""
+    if len(given) > KEY_LENGTH_MAX or not given.isascii() or not given.isprintable():
+        raise InvalidValue(f"the idempotency key is longer than {KEY_LENGTH_MAX} characters or not plain ASCII.")
+    return f"{actor.id}|{route.method}|{request.url.path}|{given}"[:300]
+
+
+def _answer(result: Any, route: Route) -> Response:
+    if isinstance(result, Response):
+        return result
+    if result is None and route.returns is None:
+        return Response(status_code=204)
+    return Response(msgspec.json.encode(result), status_code=route.status, media_type="application/json")
+
+
+Served = Callable[[Request], Awaitable[Response]]

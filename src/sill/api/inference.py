@@ -1,0 +1,322 @@
+"""`python -m sill.api.inference`: the inference plane's process. Wires its parts, answers the Open Inference Protocol."""
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sill import __version__
+from sill.core.clock import SystemClock
+from sill.core.errors import Conflict, InvalidValue, SillError, Unavailable, UnsupportedType
+from sill.core.names import check_name
+from sill.core.settings import Settings, read_settings
+from sill.core.values import Value
+from sill.protocols.oip.codec import BINARY_HEADER, read_request, write_response
+from sill.protocols.oip.errors import App, Message, Receive, Scope, Send, translate_errors
+from sill.protocols.oip.paths import Target, read_path
+from sill.protocols.oip.types import ModelMetadata, ServerMetadata, TensorMetadata
+from sill.runtimes.port import Runtime, open_runtime
+from sill.safety.gate import Gate, GateLimits
+from sill.safety.limits import MemoryBudget
+from sill.safety.listener import uvicorn_config
+from sill.safety.private_files import read_private
+from sill.safety.redaction import RedactingFilter, Redactor
+from sill.traffic.control import Control
+from sill.traffic.following import Follower
+from sill.traffic.plane import Asked, Plane
+from sill.traffic.pool import Model, Route, output_specs
+from sill.traffic.shipping import Shipping
+from sill.traffic.spool import Spool
+
+DEFAULT_PROJECT = "default"
+STICKY_LENGTH_MAX = 200
+BODIES_BYTES_MAX = 512 * 1024 * 1024
+"""What all bodies together may hold."""
+RUNTIME = "onnx"
+
+_log = logging.getLogger("sill.inference")
+
+
+class Health(Value, frozen=True, kw_only=True):
+    """Answer of the health paths; the protocol names the field differently in its two versions, so both are there."""
+
+    live: bool
+    ready: bool
+
+
+class ModelHealth(Value, frozen=True, kw_only=True):
+    """Answer of a model's readiness path."""
+
+    name: str
+    ready: bool
+
+
+class Door:
+    """The ASGI app: paths and headers to the plane, the plane's answers to bytes. Errors are raised, the gate tells them."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = read_path(scope["method"], scope["path"])
+        if target.verb == "live":
+            await _answer(send, Health(live=True, ready=self._plane.has_plan))
+        elif target.verb == "ready":
+            await self._ready(send)
+        elif target.verb == "infer":
+            await self._infer(target, dict(scope["headers"]), receive, send)
+        else:
+            await self._describe(target, dict(scope["headers"]), send)
+
+    async def _ready(self, send: Send) -> None:
+        """Ready: a plan is known, and every endpoint of it is answered."""
+        missing = [
+            f"{project}/{name}" for project, name in self._plane.planned if (project, name) not in self._plane.routes
+        ]
+        if not self._plane.has_plan or missing:
+            raise Unavailable(
+                f"not ready: {', '.join(missing[:10]) or 'no serving plan yet'}.", fix="Try again in a moment."
+            )
+        await _answer(send, Health(live=True, ready=True))
+
+    async def _describe(self, target: Target, headers: dict[bytes, bytes], send: Send) -> None:
+        token = self._plane.authenticate(_secret(headers))
+        if target.verb == "server":
+            await _answer(send, ServerMetadata(name="sill", version=__version__))
+            return
+        project = _project(target, headers)
+        route = self._plane.route(token, project, target.name, target.version)
+        if target.verb == "model_ready":
+            await _answer(send, ModelHealth(name=target.name, ready=True))
+        else:
+            await _answer(send, describe(target, route))
+
+    async def _infer(self, target: Target, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        plane = self._plane
+        token = plane.authenticate(_secret(headers))
+        project = _project(target, headers)
+        plane.route(token, project, target.name, target.version)  # refused before the body is read
+        _check_content_type(headers)
+        timeout_ms = _timeout_ms(headers)
+        body = await _body(receive)
+        if body is None:
+            return  # the client left
+        request = read_request(body)
+        asked = Asked(
+            id=request.id or plane.new_id(),
+            project=project,
+            endpoint=target.name,
+            tensors=request.tensors,
+            version=target.version,
+            entity=request.entity,
+            sticky_key=_sticky_key(headers),
+            timeout_ms=timeout_ms,
+        )
+        told, remember = await plane.answer(token, asked)
+        outputs = {name: told.answer.outputs[name] for name in _wanted(request.outputs, told.answer.outputs)}
+        parameters = {"model_version": told.model_version, "revision": told.revision}
+        await _send_json(send, write_response(target.name, told.model_version, asked.id, parameters, outputs))
+        remember()
+
+
+def describe(target: Target, route: Route) -> ModelMetadata:
+    """What an endpoint's main model takes and gives, and the versions that answer now."""
+    model: Model = max(route.answering, key=lambda one: one.weight)
+    if target.version:
+        model = route.version(target.version)
+    tensors = [TensorMetadata(name=s.name, datatype=s.datatype, shape=s.shape) for s in model.signature.inputs]
+    outputs = [TensorMetadata(name=s.name, datatype=s.datatype, shape=s.shape) for s in output_specs(model)]
+    versions = sorted({one.revision.model_version for one in route.answering})
+    return ModelMetadata(
+        name=target.name,
+        versions=tuple(map(str, versions)),
+        platform="onnx_onnxv1",
+        inputs=tuple(tensors),
+        outputs=tuple(outputs),
+    )
+
+
+def build_app(plane: Plane, settings: Settings) -> App:
+    """The door behind the gate, with errors in the protocol's form."""
+    gate = Gate(
+        Door(plane),
+        hosts=allowed_hosts(settings),
+        limits=GateLimits(body_bytes_max=settings.body_bytes_max, in_flight_max=settings.requests_in_flight_max),
+        classify=lambda scope: "health" if scope["path"].startswith("/v2/health/") else "interactive",
+        memory=MemoryBudget(BODIES_BYTES_MAX),
+    )
+    return translate_errors(gate)
+
+
+def allowed_hosts(settings: Settings) -> frozenset[str]:
+    """The Host names requests may carry."""
+    named = urlsplit(settings.public_url).hostname or ""
+    return frozenset({"localhost", "127.0.0.1", "[::1]", settings.host, named} - {""})
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until told to stop."""
+    import uvicorn
+
+    home = settings.home / "inference"
+    clock = SystemClock()
+    url = os.environ.get("SILL_URL", "") or settings.url
+    token_file = Path(os.environ.get("SILL_TOKEN_FILE", "") or settings.home / "token")
+
+    def token() -> str:
+        return read_private(token_file).decode().strip()
+
+    def load(content: bytes) -> Runtime:
+        return open_runtime(RUNTIME, content)
+
+    shipping = Shipping(Spool(home / "spool", clock), Control(url, token))
+    plane = Plane(clock, shipping.put)
+    follower = Follower(plane, Control(url, token), load, home)
+    await follower.start_from_cache()
+    config = uvicorn_config(
+        build_app(plane, settings),
+        host=settings.host,
+        port=settings.inference_port,
+        tls_cert=settings.tls_cert,
+        tls_key=settings.tls_key,
+        lifespan="off",
+    )
+    server = uvicorn.Server(config)
+    gc.collect()
+    gc.freeze()  # what start-up made lives as long as the process
+    tasks = [asyncio.create_task(work) for work in (follower.run(), shipping.run(), plane.shadow_for_ever())]
+    serving = asyncio.create_task(server.serve())
+    try:
+        # A worker that ends by an error ends the process: the control plane starts it again, from what is on disk.
+        done, _ = await asyncio.wait([serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        server.should_exit = True
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await shipping.flush()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+def main() -> int:
+    """Serve until told to stop. Exit code 2 for what the caller can mend, with the reason on standard error."""
+    try:
+        settings = read_settings()
+        start_logging(settings)
+        with hold_lock(settings.home / "inference"):
+            asyncio.run(serve(settings))
+    except SillError as refused:
+        print(f"sill inference: {refused}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def hold_lock(folder: Path) -> TextIO:
+    """Say that this process is alive, as long as the returned file is open; the file holds its process id.
+
+    Raises:
+        Conflict: another inference plane serves from this home.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = (folder / "alive.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as held:
+        file.close()
+        raise Conflict(f"another inference plane serves from {folder}.", fix="Stop it first.") from held
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def start_logging(settings: Settings) -> None:
+    """One redacted line a record, to standard error, which is the log file when the control plane started this."""
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactingFilter(Redactor()))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+
+
+def _secret(headers: dict[bytes, bytes]) -> str:
+    scheme, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def _project(target: Target, headers: dict[bytes, bytes]) -> str:
+    named = headers.get(b"x-sill-project", b"").decode("latin-1")
+    return target.project or check_name(named or DEFAULT_PROJECT, "project")
+
+
+def _check_content_type(headers: dict[bytes, bytes]) -> None:
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if BINARY_HEADER in headers:
+        raise UnsupportedType("binary tensor data is not supported; plain JSON is.", fix="Send with binary_data=False.")
+    if kind not in (b"", b"application/json"):
+        raise UnsupportedType("the body must be application/json.", fix="Send content-type: application/json.")
+
+
+def _timeout_ms(headers: dict[bytes, bytes]) -> float:
+    given = headers.get(b"x-sill-timeout-ms")
+    if given is None:
+        return 0.0
+    if not given.isdigit() or len(given) > 9 or int(given) == 0:
+        raise InvalidValue("X-Sill-Timeout-Ms is a whole number of milliseconds, 1 or more.", field="x-sill-timeout-ms")
+    return float(given)
+
+
+def _sticky_key(headers: dict[bytes, bytes]) -> str:
+    key = headers.get(b"x-sill-sticky-key", b"").decode("latin-1")
+    if len(key) > STICKY_LENGTH_MAX:
+        raise InvalidValue(f"X-Sill-Sticky-Key has at most {STICKY_LENGTH_MAX} characters.", field="x-sill-sticky-key")
+    return key
+
+
+def _wanted(asked: tuple[str, ...], outputs: dict[str, object]) -> tuple[str, ...]:
+    for name in asked:
+        if name not in outputs:
+            raise InvalidValue(
+                f"output {name[:80]!r} is not known; the model gives {', '.join(outputs)}.", field="outputs"
+            )
+    return asked or tuple(outputs)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """All of the body, as far as the gate lets it through; None if the client left."""
+    message: Message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        return bytes(message.get("body", b""))
+    pieces = []
+    while message["type"] == "http.request":
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+        message = await receive()
+    return None
+
+
+async def _answer(send: Send, value: Value) -> None:
+    await _send_json(send, msgspec.json.encode(value))
+
+
+async def _send_json(send: Send, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

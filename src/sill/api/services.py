@@ -1,0 +1,149 @@
+"""All services of one process, made and closed in one place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sill.api.inference_process import InferenceProcess
+from sill.api.login_links import LoginLinks
+from sill.api.metrics import Metrics
+from sill.core.clock import Clock, Ids
+from sill.core.settings import Settings
+from sill.costs.service import Costs
+from sill.endpoints.service import Endpoints
+from sill.endpoints.workers import FollowWorker
+from sill.engines.local.engine import LocalEngine
+from sill.features.service import Features
+from sill.governance.service import Governance
+from sill.governance.workers import AuditHeadWorker
+from sill.lake.ingestion import Ingestion
+from sill.lake.service import Lake
+from sill.models.service import Models
+from sill.monitors.service import Monitors
+from sill.monitors.workers import MonitorWorker
+from sill.projects.service import Projects
+from sill.runs.pipelines.service import Pipelines
+from sill.runs.service import Runs
+from sill.runs.tracking.service import Tracking
+from sill.runs.training.service import Trainings
+from sill.runs.workers import RunWorker
+from sill.safety.outbound import Outbound
+from sill.safety.secrets import SecretBox
+from sill.safety.signing import Signer
+from sill.safety.tokens import digest, read_or_create_root_token
+from sill.sources.service import Sources
+from sill.stores.blobs import Blobs, open_blobs
+from sill.stores.database import Database, open_database
+from sill.stores.kv import Online, open_online
+from sill.stores.log import Log
+from sill.stores.migrate import ensure_schema
+from sill.traffic.service import Traffic
+from sill.traffic.workers import RolloutWorker
+from sill.triggers.service import Triggers
+from sill.triggers.workers import TriggerWorker
+
+
+@dataclass(frozen=True)
+class Services:
+    """What handlers call. One for each control-plane process."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    log: Log
+    blobs: Blobs
+    online: Online
+    governance: Governance
+    costs: Costs
+    sources: Sources
+    lake: Lake
+    ingestion: Ingestion
+    features: Features
+    runs: Runs
+    tracking: Tracking
+    trainings: Trainings
+    pipelines: Pipelines
+    models: Models
+    endpoints: Endpoints
+    traffic: Traffic
+    monitors: Monitors
+    triggers: Triggers
+    projects: Projects
+    inference: InferenceProcess
+    login_links: LoginLinks
+    metrics: Metrics
+    workers: tuple[Any, ...]
+    """Each has `async def run(self) -> None`, for ever."""
+
+    def close(self) -> None:
+        """Finish what is being written and let go of the stores."""
+        self.database.close()
+
+
+async def build_services(settings: Settings, clock: Clock) -> Services:
+    """Open the stores and make every service and worker. Starts nothing.
+
+    Raises:
+        SillError: a store cannot be opened.
+    """
+    root_token = read_or_create_root_token(settings.home / "token")
+    keys = settings.home / "keys"
+    signer = Signer(keys / "signing.key")
+    ids = Ids(clock)
+    database = open_database(settings.database, clock)
+    ensure_schema(database)
+    blobs = open_blobs(settings)
+    online = open_online(settings.online_url)
+    log = Log(database)
+    outbound = Outbound(settings.outbound_allow)
+    governance = Governance(database, log, clock, ids, SecretBox(keys / "master.key"), root_digest=digest(root_token))
+    costs = Costs(database, clock, ids, settings)
+    sources = Sources(database, blobs, outbound, governance, settings)
+    lake = Lake(database, blobs, clock, ids, settings)
+    features = Features(database, lake, online, clock)
+    runs = Runs(database, log, blobs, clock, ids, LocalEngine(settings), costs, governance, settings)
+    trainings = Trainings(database, runs)
+    pipelines = Pipelines(database, runs)
+    models = Models(database, blobs, clock, ids, signer, governance)
+    endpoints = Endpoints(database, log, models, governance, clock, ids, settings)
+    traffic = Traffic(database, lake, features, models, runs, endpoints, costs, governance, clock)
+    monitors = Monitors(database, traffic, endpoints, models, outbound, governance, clock, ids)
+    triggers = Triggers(database, clock, sources, runs, trainings, pipelines)
+    projects = Projects(governance, sources, lake, features, trainings, pipelines, endpoints, monitors, triggers)
+    inference = InferenceProcess(settings, governance.inference_token())
+    workers = (
+        inference,
+        RunWorker(log, runs),
+        FollowWorker(log, endpoints),
+        RolloutWorker(log, traffic),
+        MonitorWorker(log, monitors),
+        TriggerWorker(log, triggers),
+        AuditHeadWorker(governance, signer, settings),
+    )
+    return Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        log=log,
+        blobs=blobs,
+        online=online,
+        governance=governance,
+        costs=costs,
+        sources=sources,
+        lake=lake,
+        ingestion=Ingestion(sources, lake),
+        features=features,
+        runs=runs,
+        tracking=Tracking(database, blobs, clock),
+        trainings=trainings,
+        pipelines=pipelines,
+        models=models,
+        endpoints=endpoints,
+        traffic=traffic,
+        monitors=monitors,
+        triggers=triggers,
+        projects=projects,
+        inference=inference,
+        login_links=LoginLinks(),
+        metrics=Metrics(database),
+        workers=workers,
+    )

@@ -1,0 +1,1 @@
+"""The demonstrations: whole loops on real data, told step by step. They are clients like any other."""

@@ -1,0 +1,1 @@
+"""Handwritten digits: images in folders, a small convolutional net, a camera that grows dim."""

@@ -1,0 +1,396 @@
+"""The registry: registers versions behind the gate, keeps aliases, hands out verified files."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from sill.core.actors import PLATFORM, Actor
+from sill.core.addresses import Address, parse_address
+from sill.core.clock import Clock
+from sill.core.errors import Conflict, Damaged, Forbidden, InvalidValue, NotFound, Refused
+from sill.core.names import check_id, check_name
+from sill.governance.lineage import add_edge
+from sill.governance.rules import require
+from sill.governance.service import Governance
+from sill.models import manifest
+from sill.models.bundle import CARD_FILE, MANIFEST_FILE, check_sizes, check_spec
+from sill.models.rules import CHAMPION, judge, state_after
+from sill.models.store import (
+    MODELS,
+    SWEPT_KEPT_US,
+    VERSIONS,
+    mark_swept,
+    newest_accepted,
+    swept_since,
+    uses_blob,
+    version_id,
+    versions_page,
+)
+from sill.models.types import (
+    AliasChange,
+    Approval,
+    Freed,
+    GateReport,
+    ModelVersion,
+    RegisteredModel,
+    VersionSpec,
+    VersionState,
+)
+from sill.safety.formats import check_onnx
+from sill.safety.signing import Signer
+from sill.stores.blobs import Blobs
+from sill.stores.database import Connection, Database, Page, Tx
+
+ALIASES_MAX = 50
+REASON_LENGTH_MAX = 1_000
+_SWEEP_MARGIN_US = 60 * 1_000_000
+_EVENTS = {
+    VersionState.ACCEPTED: "model.accepted",
+    VersionState.REJECTED: "model.rejected",
+    VersionState.AWAITING_APPROVAL: "model.awaiting",
+}
+
+Holder = Callable[[Connection, str, str, int], str]
+"""Asked before a version is deleted: (connection, project, model, version) → what uses it, or nothing."""
+BlobHolder = Callable[[Connection, str], bool]
+"""Asked before a blob is removed: (connection, digest) → whether something else uses it."""
+
+
+class Models:
+    """Registered models of all projects."""
+
+    def __init__(self, database: Database, blobs: Blobs, clock: Clock, signer: Signer, governance: Governance) -> None:
+        self._database = database
+        self._governance = governance
+        self._blobs = blobs
+        self._clock = clock
+        self._signer = signer
+        self._public_key = signer.public_key_pem()
+        self._holders: list[Holder] = []
+        self._blob_holders: list[BlobHolder] = []
+
+    def public_key_pem(self) -> str:
+        """The key that every manifest is signed with, for those who load bundles."""
+        return self._public_key
+
+    def on_delete(self, holder: Holder) -> None:
+        """Let a later stage say that it uses a version, so that it is not deleted under it."""
+        self._holders.append(holder)
+
+    def on_sweep(self, holder: BlobHolder) -> None:
+        """Let another stage say that it uses a blob too, so that it is not removed with a version."""
+        self._blob_holders.append(holder)
+
+    async def register(self, actor: Actor, project: str, spec: VersionSpec, key: str = "") -> ModelVersion:
+        """A new version: its files checked, its manifest signed, its gate judged, its lineage kept.
+
+        Raises:
+            InvalidValue: a name, path, digest, tensor or address is not of the form it must have, or a blob is missing.
+            UnsupportedType: a file of a kind or format that is not listed.
+            TooLarge: a file or the bundle.
+        """
+        require(actor, "models:write", project)
+        check_name(spec.model, "model")
+        check_spec(spec)
+        _check_inputs(actor, project, spec)
+        await self._governance.project(PLATFORM, project)
+        started_us = self._clock.now_us()
+        await asyncio.to_thread(self._check_files, spec.files)
+        signed = manifest.make(self._signer, spec.files, started_us)
+        digest = await asyncio.to_thread(self._blobs.put_bytes, signed)
+
+        def keep(tx: Tx) -> ModelVersion:
+            self._check_not_swept(tx, spec, started_us)
+            return _register(tx, actor, project, spec, digest)
+
+        return await self._database.write_once(key, spec, ModelVersion, keep)
+
+    async def model(self, actor: Actor, project: str, name: str) -> RegisteredModel:
+        """A registered model."""
+        require(actor, "models:read", project)
+        return await self._database.read(lambda connection: MODELS.get(connection, project, name))
+
+    async def models(self, actor: Actor, project: str, *, after: str = "", limit: int = 100) -> Page[RegisteredModel]:
+        """The models of a project."""
+        require(actor, "models:read", project)
+        return await self._database.read(lambda connection: MODELS.page(connection, project, after=after, limit=limit))
+
+    async def version(self, actor: Actor, project: str, model: str, version: int) -> ModelVersion:
+        """One version."""
+        require(actor, "models:read", project)
+        return await self._database.read(lambda connection: self.version_in(connection, project, model, version))
+
+    def version_in(self, connection: Connection, project: str, model: str, version: int) -> ModelVersion:
+        """One version, inside another stage's read or write."""
+        return VERSIONS.get(connection, project, version_id(model, version))
+
+    def newest_in(self, connection: Connection, project: str, model: str) -> tuple[int, int]:
+        """The newest accepted version and the champion, 0 for none; inside another stage's read or write."""
+        found = MODELS.find(connection, project, model)
+        champion = found.aliases.get(CHAMPION, 0) if found is not None else 0
+        return newest_accepted(connection, project, model), champion
+
+    async def versions(
+        self, actor: Actor, project: str, model: str, *, after: str = "", limit: int = 100
+    ) -> Page[ModelVersion]:
+        """Versions of a model, newest first."""
+        require(actor, "models:read", project)
+
+        def page(connection: Connection) -> Page[ModelVersion]:
+            MODELS.get(connection, project, model)
+            return versions_page(connection, project, model, after, limit)
+
+        return await self._database.read(page)
+
+    async def approve(
+        self, actor: Actor, project: str, model: str, version: int, approval: Approval, key: str = ""
+    ) -> ModelVersion:
+        """A person's word on a version that passed its gate and awaits it.
+
+        Raises:
+            Forbidden: a run asks, not a person.
+            Conflict: the version awaits nobody.
+        """
+        require(actor, "models:admin", project)
+        if actor.id.startswith("job:"):
+            raise Forbidden("a run may not approve a model: a person must.", fix="Approve with your own token.")
+        reason = approval.reason[:REASON_LENGTH_MAX]
+
+        def decide(tx: Tx) -> ModelVersion:
+            found = self.version_in(tx.connection, project, model, version)
+            if found.state is not VersionState.AWAITING_APPROVAL:
+                raise Conflict(
+                    f"version {version} of model {model!r} is {found.state}, it awaits no approval.",
+                    fix="Read the version again.",
+                )
+            state = VersionState.ACCEPTED if approval.approved else VersionState.REJECTED
+            word = f"{'approved' if approval.approved else 'refused'} by {actor.id}: {reason or 'no reason given'}"
+            report = replace(found.gate_report, reason=word) if found.gate_report else None
+            decided = VERSIONS.replace(tx, replace(found, state=state, gate_report=report))
+            _emit(tx, actor, decided)
+            return decided
+
+        return await self._database.write_once(key, [model, version, approval], ModelVersion, decide)
+
+    async def set_alias(
+        self, actor: Actor, project: str, model: str, alias: str, change: AliasChange, key: str = ""
+    ) -> RegisteredModel:
+        """Point an alias to a version; with `expected`, only if it points to that one now.
+
+        Raises:
+            Conflict: it points elsewhere.
+            Refused: `champion` to a version that was not accepted.
+        """
+        require(actor, "models:write", project)
+        check_name(alias, "alias")
+
+        def point(tx: Tx) -> RegisteredModel:
+            found = MODELS.get(tx.connection, project, model)
+            now = found.aliases.get(alias, 0)
+            if change.expected is not None and now != change.expected:
+                raise Conflict(
+                    f"alias {alias!r} of model {model!r} points to version {now}, expected {change.expected}.",
+                    fix="Read the model again and repeat the change.",
+                    version=now,
+                )
+            version = self.version_in(tx.connection, project, model, change.version)
+            if alias == CHAMPION and version.state is not VersionState.ACCEPTED:
+                raise Refused(
+                    f"version {change.version} is {version.state}; the champion must be accepted.",
+                    fix="Choose an accepted version.",
+                )
+            return self.set_alias_in(tx, project, model, alias, change.version, actor.id)
+
+        return await self._database.write_once(key, [model, alias, change], RegisteredModel, point)
+
+    def set_alias_in(self, tx: Tx, project: str, model: str, alias: str, version: int, actor: str) -> RegisteredModel:
+        """Point an alias to a version inside another stage's transaction."""
+        found = MODELS.get(tx.connection, project, model)
+        before = found.aliases.get(alias, 0)
+        if before == version:
+            return found
+        if not before and len(found.aliases) >= ALIASES_MAX:
+            raise InvalidValue(f"model {model!r} has {ALIASES_MAX} aliases, more are not allowed.", fix="Delete one.")
+        changed = MODELS.replace(tx, replace(found, aliases=found.aliases | {alias: version}))
+        tx.emit("model.alias_moved", project, model, actor, model=model, alias=alias, version=version, before=before)
+        return changed
+
+    async def delete_alias(self, actor: Actor, project: str, model: str, alias: str) -> RegisteredModel:
+        """Remove an alias; the version stays."""
+        require(actor, "models:write", project)
+
+        def remove(tx: Tx) -> RegisteredModel:
+            found = MODELS.get(tx.connection, project, model)
+            if alias not in found.aliases:
+                raise NotFound(f"model {model!r} has no alias {alias!r}.", fix="Read the model again.")
+            kept = {name: version for name, version in found.aliases.items() if name != alias}
+            tx.emit("model.alias_moved", project, model, actor.id, model=model, alias=alias, version=0)
+            return MODELS.replace(tx, replace(found, aliases=kept))
+
+        return await self._database.write(remove)
+
+    async def file(self, actor: Actor, project: str, model: str, version: int, path: str) -> bytes:
+        """One file of a version, checked against the signed manifest.
+
+        Raises:
+            NotFound: the bundle has no such file.
+            Damaged: the manifest or the file is not what was registered.
+        """
+        found = await self.version(actor, project, model, version)
+        return await asyncio.to_thread(self.file_of, found, path)
+
+    def file_of(self, version: ModelVersion, path: str) -> bytes:
+        """`file` for threads that have the version already."""
+        name = f"file {path!r} of version {version.version} of model {version.model!r}"
+        if path != MANIFEST_FILE and path not in version.spec.files:
+            known = ", ".join(sorted((*version.spec.files, MANIFEST_FILE)))
+            raise NotFound(f"there is no {name}.", fix=f"Files: {known}.")
+        signed = self._blob(version.manifest, f"file {MANIFEST_FILE!r} of {version.id}")
+        files = manifest.verified(self._public_key, signed, f"{MANIFEST_FILE} of version {version.id}")
+        if path == MANIFEST_FILE:
+            return signed
+        if files.get(path) != version.spec.files[path]:
+            raise Damaged(f"{name} is not the one its signed manifest names.", fix="Restore it from a backup.")
+        return self._blob(files[path], name)
+
+    async def card(self, actor: Actor, project: str, model: str, version: int) -> str:
+        """The model card, Markdown."""
+        return (await self.file(actor, project, model, version, CARD_FILE)).decode("utf-8", "replace")
+
+    async def delete_model(self, actor: Actor, project: str, model: str) -> None:
+        """Forget a model whose versions were all deleted.
+
+        Raises:
+            Conflict: it has versions.
+        """
+        require(actor, "models:admin", project)
+
+        def remove(tx: Tx) -> None:
+            count = VERSIONS.count(tx.connection, project, model=model)
+            if count:
+                raise Conflict(f"model {model!r} has {count} versions.", fix="Delete them first.")
+            MODELS.delete(tx, project, model)
+            tx.emit("model.deleted", project, model, actor.id, model=model)
+
+        await self._database.write(remove)
+
+    async def delete_version(self, actor: Actor, project: str, model: str, version: int) -> Freed:
+        """Delete a version, and every blob that only it used.
+
+        Raises:
+            Conflict: an alias points to it, or an endpoint uses it.
+        """
+        require(actor, "models:admin", project)
+
+        def remove(tx: Tx) -> tuple[str, ...]:
+            found = self.version_in(tx.connection, project, model, version)
+            users = [
+                f"alias {name!r}"
+                for name, at in MODELS.get(tx.connection, project, model).aliases.items()
+                if at == version
+            ]
+            users += [user for holder in self._holders if (user := holder(tx.connection, project, model, version))]
+            if users:
+                raise Conflict(
+                    f"version {version} of model {model!r} is in use by {', '.join(users)}.",
+                    fix="Point the alias elsewhere, or roll the endpoint to another version, then delete.",
+                )
+            VERSIONS.delete(tx, project, found.id)
+            digests = {*found.spec.files.values(), found.manifest}
+            unused = tuple(sorted(digest for digest in digests if not self._is_used(tx.connection, digest)))
+            mark_swept(tx, unused)
+            tx.emit(
+                "model.version_deleted", project, found.id, actor.id, model=model, version=version, blobs=len(unused)
+            )
+            return unused
+
+        unused = await self._database.write(remove)
+        freed = await asyncio.to_thread(lambda: sum(self._blobs.delete(digest) for digest in unused))
+        return Freed(blobs=len(unused), size_bytes=freed)
+
+    def _is_used(self, connection: Connection, digest: str) -> bool:
+        return uses_blob(connection, digest) or any(holder(connection, digest) for holder in self._blob_holders)
+
+    def _check_files(self, files: dict[str, str]) -> None:
+        """Refuses files that were not uploaded, are too large, or hold a model of another format. Blocks."""
+        missing = [path for path, digest in files.items() if not self._blobs.exists(digest)]
+        if missing:
+            raise InvalidValue(
+                f"no blob was uploaded for {', '.join(sorted(missing))}.", fix="Upload the files first.", field="files"
+            )
+        check_sizes({path: self._blobs.size(digest) for path, digest in files.items()})
+        for path in files:
+            if path.endswith(".onnx"):
+                with self._blobs.open(files[path]) as opened:
+                    check_onnx(opened)
+
+    def _check_not_swept(self, tx: Tx, spec: VersionSpec, started_us: int) -> None:
+        """Another version's deletion may have removed a blob since we saw it; then the registration must not stand."""
+        since = max(started_us - _SWEEP_MARGIN_US, tx.now_us - SWEPT_KEPT_US)
+        swept = swept_since(tx.connection, tuple(spec.files.values()), since)
+        if swept:
+            raise Conflict(
+                f"blob {swept} was just deleted with another version.", fix="Upload the files again in a minute."
+            )
+
+    def _blob(self, digest: str, name: str) -> bytes:
+        try:
+            return self._blobs.get(digest)
+        except (Damaged, NotFound) as wrong:
+            raise Damaged(f"{name} is damaged or gone.", fix="Restore it from a backup.", digest=digest) from wrong
+
+
+def _register(tx: Tx, actor: Actor, project: str, spec: VersionSpec, manifest_digest: str) -> ModelVersion:
+    """The version, its model, its verdict, its lineage and its events, in one transaction.
+
+    The model's document is where numbers are given: one further each time, never twice, without gaps.
+    """
+    model = MODELS.find(tx.connection, project, spec.model)
+    known = model or RegisteredModel(project=project, name=spec.model, created_us=tx.now_us)
+    number = known.latest + 1
+    MODELS.put(tx, replace(known, latest=number))
+    report: GateReport = judge(spec.evaluation, spec.gate, known.aliases.get(CHAMPION, 0))
+    registered = VERSIONS.create(
+        tx,
+        ModelVersion(
+            id=version_id(spec.model, number),
+            project=project,
+            model=spec.model,
+            version=number,
+            spec=spec,
+            state=state_after(report, spec.gate),
+            manifest=manifest_digest,
+            gate_report=replace(report, at_us=tx.now_us),
+            created_us=tx.now_us,
+            actor=actor.id,
+        ),
+    )
+    address = str(Address(project=project, kind="models", name=spec.model, version=str(number)))
+    if spec.run_id:
+        add_edge(tx, project, str(Address(project=project, kind="runs", name=spec.run_id)), address, "registered")
+    for source in spec.inputs:
+        add_edge(tx, project, source, address, "trained_from")
+    tx.emit("model.registered", project, registered.id, actor.id, model=spec.model, version=number, run=spec.run_id)
+    _emit(tx, actor, registered)
+    return registered
+
+
+def _emit(tx: Tx, actor: Actor, version: ModelVersion) -> None:
+    reason = version.gate_report.reason[:REASON_LENGTH_MAX] if version.gate_report else ""
+    facts = {"model": version.model, "version": version.version, "reason": reason}
+    tx.emit(_EVENTS[version.state], version.project, version.id, actor.id, **facts)
+
+
+def _latest(connection: Connection, project: str, model: str) -> int:
+    found = MODELS.find(connection, project, model)
+    return found.latest if found else 0
+
+
+def _check_inputs(actor: Actor, project: str, spec: VersionSpec) -> None:
+    if spec.run_id:
+        check_id(spec.run_id, "run_id")
+    for source in spec.inputs:
+        address = parse_address(source)
+        if address.project != project and not actor.may_touch(address.project):
+            raise NotFound(f"no project {address.project!r}.", fix="Name data of this project.", field="inputs")

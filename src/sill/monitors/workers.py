@@ -1,0 +1,59 @@
+"""Keeps monitors up to date with the traffic, and sends what incidents owe to webhooks."""
+
+import asyncio
+import logging
+
+from sill.core.errors import Conflict, SillError
+from sill.monitors.service import Monitors
+from sill.monitors.types import MonitorSpec
+from sill.stores.log import POLL_S, Log
+
+logger = logging.getLogger("sill.monitors")
+
+ROUNDS_MAX = 100
+"""Reads in a row for one monitor before the others have their turn."""
+
+
+class MonitorWorker:
+    """Wakes with the log, or by the poll. Where it stands is in the database, so it may end anywhere."""
+
+    def __init__(self, log: Log, monitors: Monitors) -> None:
+        self._log = log
+        self._monitors = monitors
+
+    async def run(self) -> None:
+        """For ever."""
+        await asyncio.gather(self._observe(), self._deliver())
+
+    async def observe_once(self) -> None:
+        """Bring every monitor up to date."""
+        for spec in await self._monitors.every():
+            await self._bring_up(spec)
+
+    async def _observe(self) -> None:
+        while True:
+            try:
+                await self.observe_once()
+            except SillError as wrong:
+                logger.warning("monitors were not read: %s", wrong)
+            await self._log.wait()
+
+    async def _deliver(self) -> None:
+        while True:
+            try:
+                await self._monitors.deliveries.deliver_due()
+            except SillError as wrong:
+                logger.warning("webhooks were not sent: %s", wrong)
+            await self._log.wait(POLL_S)
+
+    async def _bring_up(self, spec: MonitorSpec) -> None:
+        for _ in range(ROUNDS_MAX):
+            try:
+                if not await self._monitors.observe(spec):
+                    return
+            except Conflict:
+                return  # another control plane was faster
+            except Exception as wrong:  # the edge of the worker: one bad monitor must not stop the others
+                logger.warning("monitor %s/%s is not up to date: %s", spec.project, spec.name, wrong, exc_info=True)
+                await self._monitors.note_problem(spec, str(wrong))
+                return

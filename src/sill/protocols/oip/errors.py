@@ -1,0 +1,68 @@
+"""Turns error answers of any layer below into the protocol's one form, `{"error": "…"}`. Status and headers stay."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from sill.protocols.oip.types import ProtocolError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class _Problem(msgspec.Struct):
+    """Our own error form, as far as it is told on."""
+
+    code: str = "internal"
+    message: str = "something went wrong inside."
+    fix: str = ""
+
+
+def translate_errors(app: App) -> App:
+    """The app, with every error body rewritten. Our stable code leads the text, so that a client may still match on it."""
+
+    async def translated(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, _Rewriter(send).send)
+
+    return translated
+
+
+def error_body(content: bytes) -> bytes:
+    """The protocol's error for one of our problem bodies."""
+    try:
+        problem = msgspec.json.decode(content, type=_Problem)
+    except msgspec.DecodeError:
+        problem = _Problem()
+    text = f"{problem.code}: {problem.message} {problem.fix}".strip()
+    return msgspec.json.encode(ProtocolError(error=text))
+
+
+class _Rewriter:
+    """Holds back the start of an error answer until its body is known."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: Message | None = None
+        self._content = b""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            self._start = message
+        elif self._start is None:
+            await self._send(message)
+        else:
+            self._content += message.get("body", b"")
+            if not message.get("more_body", False):
+                await self._finish(self._start)
+
+    async def _finish(self, start: Message) -> None:
+        body = error_body(self._content)
+        kept = [pair for pair in start["headers"] if pair[0].lower() not in (b"content-length", b"content-type")]
+        kept += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        self._start = None
+        await self._send({**start, "headers": kept})
+        await self._send({"type": "http.response.body", "body": body})

@@ -1,0 +1,179 @@
+"""Tensors in JSON to NumPy arrays and back, by datatype. Every size is checked before anything of that size is made."""
+
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from sill.core.errors import InvalidValue, TooLarge, UnsupportedType
+from sill.core.names import shorten
+from sill.protocols.oip.types import RequestInput, ResponseOutput
+
+RANK_MAX = 8
+TENSOR_BYTES_MAX = 64 * 1024 * 1024
+"""Largest tensor after it was widened to its datatype, not as it came in."""
+BYTES_PER_TEXT = 8
+"""What a text counts for in `TENSOR_BYTES_MAX`, besides its characters, which the body limit holds."""
+
+INTEGERS: dict[str, Any] = {
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+}
+FLOATS: dict[str, Any] = {"FP32": np.float32, "FP64": np.float64}
+DATATYPES = ("BOOL", *INTEGERS, *FLOATS, "BYTES")
+BINARY_ONLY = ("FP16", "BF16")
+"""The protocol gives these no JSON form."""
+
+_ITEM_BYTES = {"BOOL": 1, "BYTES": BYTES_PER_TEXT} | {k: np.dtype(v).itemsize for k, v in (INTEGERS | FLOATS).items()}
+_ITEMS: dict[str, type] = {"BOOL": bool, "BYTES": str} | dict.fromkeys(INTEGERS, int) | dict.fromkeys(FLOATS, float)
+
+
+def _decoders(kind: Any) -> list[msgspec.json.Decoder[Any]]:
+    found = []
+    for _ in range(RANK_MAX):
+        kind = list[kind]
+        found.append(msgspec.json.Decoder(kind))
+    return found
+
+
+_DECODERS: dict[Any, list[msgspec.json.Decoder[Any]]] = {kind: _decoders(kind) for kind in (bool, str, int, float)}
+"""By item type, then by levels of lists less one."""
+
+
+def read_tensor(given: RequestInput) -> "np.ndarray[Any, Any]":
+    """The tensor as an array of its shape. Texts (BYTES) become an array of `str` objects.
+
+    Raises:
+        InvalidValue: a wrong shape, a count of values that is not the shape's, a value outside the datatype.
+        TooLarge: more than `TENSOR_BYTES_MAX` once widened.
+        UnsupportedType: a datatype that is not listed.
+    """
+    count = _count(given)
+    data = bytes(given.data)
+    levels = _levels(data)
+    if levels not in (1, len(given.shape)):
+        raise _wrong(
+            given, f"its data is nested {levels} deep; flat, or as deep as the shape {list(given.shape)}, is allowed"
+        )
+    try:
+        values = _DECODERS[_ITEMS[given.datatype]][levels - 1].decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError) as wrong:
+        raise _wrong(given, f"its data does not hold {given.datatype} values: {shorten(str(wrong), 200)}") from wrong
+    if levels > 1:
+        values = _flatten(given, values)
+    if len(values) != count:
+        raise _wrong(given, f"its data has {len(values)} values, its shape {list(given.shape)} needs {count}")
+    return _array(given, values).reshape(given.shape)
+
+
+def write_tensor(name: str, array: "np.ndarray[Any, Any]") -> ResponseOutput:
+    """The array as an output of the answer.
+
+    Raises:
+        UnsupportedType: an array of a kind the protocol's JSON form lacks.
+    """
+    datatype = datatype_of(array)
+    flat = array.reshape(-1)
+    if array.dtype == np.float16:
+        flat = flat.astype(np.float32)
+    data = [str(value) for value in flat.tolist()] if datatype == "BYTES" else flat.tolist()
+    return ResponseOutput(name=name, datatype=datatype, shape=array.shape, data=data)
+
+
+def datatype_of(array: "np.ndarray[Any, Any]") -> str:
+    """The protocol's name of an array's type; half precision is answered as FP32, which holds it exactly."""
+    kind = array.dtype
+    if kind == np.bool_:
+        return "BOOL"
+    if kind.kind in "OUS":
+        return "BYTES"
+    if kind == np.float16:
+        return "FP32"
+    for name, known in (INTEGERS | FLOATS).items():
+        if kind == known:
+            return name
+    raise UnsupportedType(
+        f"an output of type {kind} has no form in the protocol.", fix="Export the model with plain types."
+    )
+
+
+def _count(given: RequestInput) -> int:
+    """How many values the shape asks for. Python's integers do not overflow."""
+    if given.datatype in BINARY_ONLY:
+        raise UnsupportedType(
+            f"{given.datatype} has no JSON form in the protocol.", fix="Send FP32.", field=given.name[:100]
+        )
+    if given.datatype not in _ITEMS:
+        raise UnsupportedType(
+            f"datatype {shorten(given.datatype)!r} is not known; {', '.join(DATATYPES)} are.", field=given.name[:100]
+        )
+    if not 1 <= len(given.shape) <= RANK_MAX:
+        raise _wrong(given, f"its shape has {len(given.shape)} dimensions; 1 to {RANK_MAX} are allowed")
+    if min(given.shape) < 1:
+        raise _wrong(given, f"its shape {shorten(str(list(given.shape)))} has a dimension below 1")
+    count = 1
+    for size in given.shape:
+        count *= size
+    if count * _ITEM_BYTES[given.datatype] > TENSOR_BYTES_MAX:
+        # A small body with a large shape is a lie about the count; a body that is that large is a size.
+        kind = TooLarge if len(given.data) >= count else InvalidValue
+        raise kind(
+            f"input {shorten(given.name)!r} of shape {shorten(str(list(given.shape)))} would hold more than "
+            f"{TENSOR_BYTES_MAX} bytes.",
+            fix="Send fewer rows at once.",
+            field=given.name[:100],
+        )
+    return count
+
+
+def _levels(data: bytes) -> int:
+    """How many brackets open before the first value (1 at least, so that anything else fails as a list)."""
+    head = data[: RANK_MAX * 64].translate(None, b" \t\r\n")
+    return min(max(len(head) - len(head.lstrip(b"[")), 1), RANK_MAX)
+
+
+def _flatten(given: RequestInput, values: list[Any]) -> list[Any]:
+    level = values
+    for axis, size in enumerate(given.shape):
+        wanted = 1
+        for before in given.shape[:axis]:
+            wanted *= before
+        rows = [level] if axis == 0 else level
+        if len(rows) != wanted or any(len(row) != size for row in rows):
+            raise _wrong(given, f"its nested data does not have the shape {list(given.shape)}")
+        level = list(chain.from_iterable(rows))
+    return level
+
+
+def _array(given: RequestInput, values: list[Any]) -> "np.ndarray[Any, Any]":
+    if given.datatype == "BYTES":
+        texts = np.empty(len(values), dtype=object)
+        texts[:] = values
+        return texts
+    if given.datatype == "BOOL":
+        return np.array(values, dtype=np.bool_)
+    if given.datatype in FLOATS:
+        return _floats(given, values)
+    kind = INTEGERS[given.datatype]
+    bounds = np.iinfo(kind)
+    if min(values) < bounds.min or max(values) > bounds.max:
+        raise _wrong(given, f"a value is outside {given.datatype}, {bounds.min} to {bounds.max}")
+    return np.array(values, dtype=kind)
+
+
+def _floats(given: RequestInput, values: list[float]) -> "np.ndarray[Any, Any]":
+    array = np.array(values, dtype=np.float64)
+    if given.datatype == "FP32" and np.abs(array).max() > np.finfo(np.float32).max:
+        raise _wrong(given, "a value is too large for FP32; FP64 holds it")
+    return array.astype(FLOATS[given.datatype], copy=False)
+
+
+def _wrong(given: RequestInput, why: str) -> InvalidValue:
+    return InvalidValue(f"input {shorten(given.name)!r} cannot be read: {why}.", field=given.name[:100])

@@ -1,0 +1,247 @@
+"""What may be submitted, and how a run goes from one state to the next. Pure; every step says its reason."""
+
+import math
+import re
+from typing import Any
+
+import msgspec
+
+from sill.core.actors import Actor
+from sill.core.addresses import parse_address
+from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound
+from sill.core.names import shorten
+from sill.costs.types import Usage
+from sill.engines.types import EngineStatus, Life
+from sill.runs.tracking.rules import PARAM_LENGTH_MAX, PARAMS_MAX, TAG_LENGTH_MAX, TAGS_MAX, check_texts
+from sill.runs.types import Resources, Run, RunSpec, RunState
+
+KINDS = ("command", "train", "trial", "ingest", "evaluate", "step", "pipeline")
+LABEL_LENGTH_MAX = 250
+ARGUMENTS_MAX = 1_000
+COMMAND_LENGTH_MAX = 128 * 1024
+VARIABLES_MAX = 200
+VARIABLE_LENGTH_MAX = 32 * 1024
+TASK_BYTES_MAX = 4 * 1024**2
+INPUTS_MAX = 1_000
+WORKERS_MAX = 1_024
+CPUS_MIN = 0.01
+CPUS_MAX = 1_000_000.0
+MEMORY_BYTES_MIN = 1024**2
+PRIORITY_MAX = 1_000
+TIMEOUT_S_MAX = 30 * 24 * 3600.0
+RETRIES_MAX = 100
+SEED_MAX = 2**32 - 1
+BACKOFF_S = 1.0
+BACKOFF_S_MAX = 300.0
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+
+
+def check_spec(spec: RunSpec, project: str) -> None:
+    """Check everything a spec says by itself.
+
+    Raises:
+        InvalidValue: a field is outside what is allowed; the message names it.
+        NotFound: an input of another project.
+    """
+    check_label(spec.name, "name", may_be_empty=True)
+    check_label(spec.experiment, "experiment")
+    _check_kind(spec)
+    _check_env(spec.env)
+    check_addresses(spec.inputs, "inputs", project)
+    check_resources(spec.resources)
+    for field, given, least, most in (
+        ("priority", spec.priority, -PRIORITY_MAX, PRIORITY_MAX),
+        ("timeout_s", spec.timeout_s, 0, TIMEOUT_S_MAX),
+        ("retries", spec.retries, 0, RETRIES_MAX),
+        ("seed", spec.seed or 0, 0, SEED_MAX),
+        ("params", len(spec.params), 0, PARAMS_MAX),
+        ("tags", len(spec.tags), 0, TAGS_MAX),
+    ):
+        _check_range(field, given, least, most)
+    if spec.code and not _DIGEST.fullmatch(spec.code):
+        raise InvalidValue(f"code {shorten(spec.code)!r} is not a digest.", fix="Upload the code first.", field="code")
+    check_texts(spec.params, "params", PARAM_LENGTH_MAX)
+    check_texts(spec.tags, "tags", TAG_LENGTH_MAX)
+
+
+def check_label(text: str, field: str, *, may_be_empty: bool = False) -> str:
+    """A text for people, if it is one printable line without blanks at its ends, at most 250 characters."""
+    if text == "" and may_be_empty:
+        return text
+    if (
+        not text
+        or len(text) > LABEL_LENGTH_MAX
+        or not text.isprintable()
+        or text != text.strip()
+        or text in (".", "..")
+    ):
+        raise InvalidValue(
+            f"{field} {shorten(text)!r} is not allowed: one printable line without blanks at its ends, "
+            f"1 to {LABEL_LENGTH_MAX} characters.",
+            field=field,
+        )
+    return text
+
+
+def check_resources(resources: Resources) -> None:
+    """Refuse what no machine can mean: negative, not a number, endless."""
+    _check_range("resources.cpus", resources.cpus, CPUS_MIN, CPUS_MAX)
+    _check_range("resources.memory_bytes", resources.memory_bytes, MEMORY_BYTES_MIN, 2**60)
+    _check_range("resources.accelerators", resources.accelerators, 0, 100_000)
+    _check_range("resources.workers", resources.workers, 1, WORKERS_MAX)
+
+
+def check_own(actor: Actor, run: Run) -> None:
+    """A job token speaks for its own run, and for the runs that one started; every other actor for all it may write.
+
+    Raises:
+        Forbidden: another run's job.
+    """
+    if actor.id.startswith("job:") and actor.id.removeprefix("job:") not in (run.id, run.parent_id):
+        raise Forbidden(f"{actor.id} may not write to run {run.id}.", fix="A job writes to its own run.")
+
+
+def total(resources: Resources) -> dict[str, Any]:
+    """What the whole gang needs: the fields of the scheduler's values."""
+    workers = resources.workers
+    return {
+        "cpus": resources.cpus * workers,
+        "memory_bytes": resources.memory_bytes * workers,
+        "accelerators": resources.accelerators * workers,
+    }
+
+
+def started(run: Run, handle: str, host: str, now_us: int) -> Run:
+    """The run, running.
+
+    Raises:
+        Conflict: it does not wait any more.
+    """
+    if run.state is not RunState.QUEUED:
+        raise Conflict(f"run {run.id} is {run.state}, it cannot be started.", fix="Look at it again.")
+    return msgspec.structs.replace(
+        run,
+        state=RunState.RUNNING,
+        reason="",
+        handle=handle,
+        host=host,
+        started_us=run.started_us or now_us,
+        not_before_us=0,
+        exit_code=None,
+    )
+
+
+def after_attempt(run: Run, status: EngineStatus, now_us: int) -> Run:
+    """The run after its attempt ended: over, or queued again for the next attempt, with use and reason."""
+    used = add_usage(run.usage, Usage(**msgspec.structs.asdict(status.usage)))
+    ended = msgspec.structs.replace(run, usage=used, exit_code=status.exit_code, ended_us=now_us)
+    if run.is_stopping:
+        return msgspec.structs.replace(ended, state=RunState.CANCELLED, is_stopping=False)
+    if status.life is Life.ENDED and status.cause == "exit" and status.exit_code == 0:
+        return msgspec.structs.replace(ended, state=RunState.FINISHED, reason="")
+    why = why_ended(status)
+    if run.attempt <= run.spec.retries:
+        wait_s = backoff_s(run.attempt)
+        reason = f"attempt {run.attempt} of {run.spec.retries + 1} failed: {why} It is tried again after {wait_s:g} s."
+        return msgspec.structs.replace(
+            ended,
+            state=RunState.QUEUED,
+            reason=reason,
+            attempt=run.attempt + 1,
+            not_before_us=now_us + round(wait_s * 1e6),
+            ended_us=0,
+            handle="",
+        )
+    tried = f" It was tried {run.attempt} times." if run.attempt > 1 else ""
+    return msgspec.structs.replace(ended, state=RunState.FAILED, reason=f"{why}{tried}")
+
+
+def cancelled(run: Run, actor_id: str, now_us: int) -> Run:
+    """The run after somebody cancelled it: over if it waited, being stopped if it runs.
+
+    Raises:
+        Conflict: it is over already.
+    """
+    if run.state.is_final:
+        raise Conflict(f"run {run.id} is {run.state} already; it cannot be cancelled.", fix="Nothing is left to do.")
+    reason = f"cancelled by {actor_id}."
+    if run.state is RunState.RUNNING:
+        return msgspec.structs.replace(run, is_stopping=True, reason=reason)
+    return msgspec.structs.replace(run, state=RunState.CANCELLED, reason=reason, ended_us=now_us)
+
+
+def why_ended(status: EngineStatus) -> str:
+    """A sentence about how an attempt went wrong."""
+    if status.life is Life.LOST:
+        return f"it was lost: {status.detail}"
+    return status.detail or f"it ended with exit code {status.exit_code}."
+
+
+def backoff_s(attempt: int) -> float:
+    """Seconds between a failed attempt and the next: 1, 2, 4 … at most 300."""
+    return min(BACKOFF_S * 2.0 ** (attempt - 1), BACKOFF_S_MAX)
+
+
+def add_usage(first: Usage, second: Usage) -> Usage:
+    """Use of two attempts together."""
+    return Usage(
+        wall_s=first.wall_s + second.wall_s,
+        cpu_s=first.cpu_s + second.cpu_s,
+        memory_gib_s=first.memory_gib_s + second.memory_gib_s,
+        accelerator_s=first.accelerator_s + second.accelerator_s,
+        memory_bytes_max=max(first.memory_bytes_max, second.memory_bytes_max),
+    )
+
+
+def training_of(spec: RunSpec) -> str:
+    """Name of the declared training a run belongs to, if any; triggers and rollouts look for it in the event."""
+    named = spec.task.get("training")
+    if isinstance(named, dict):
+        named = named.get("name")
+    return named if isinstance(named, str) else spec.tags.get("training", "")
+
+
+def _check_kind(spec: RunSpec) -> None:
+    if spec.kind not in KINDS:
+        raise InvalidValue(f"kind {shorten(spec.kind)!r} is not one of {', '.join(KINDS)}.", field="kind")
+    if spec.kind == "command" and not spec.command:
+        raise InvalidValue("a run of kind 'command' needs a command.", fix="Give an argument list.", field="command")
+    if not spec.command and not spec.task:
+        raise InvalidValue(f"a run of kind {spec.kind!r} needs a task or a command.", field="task")
+    _check_range("command", len(spec.command), 0, ARGUMENTS_MAX)
+    if sum(map(len, spec.command)) > COMMAND_LENGTH_MAX or any("\0" in part for part in spec.command):
+        raise InvalidValue(
+            f"the command is longer than {COMMAND_LENGTH_MAX} characters or holds a NUL.", field="command"
+        )
+    if spec.command and not spec.command[0]:
+        raise InvalidValue("the command's first argument, the program, is empty.", field="command")
+    size = len(msgspec.json.encode(spec.task))
+    _check_range("task (bytes)", size, 0, TASK_BYTES_MAX)
+
+
+def _check_env(env: dict[str, str]) -> None:
+    _check_range("env", len(env), 0, VARIABLES_MAX)
+    for name, value in env.items():
+        if not _VARIABLE.fullmatch(name) or name.startswith("SILL_"):
+            raise InvalidValue(
+                f"env {shorten(name)!r} is not allowed: letters, digits and _, not starting with a digit or SILL_.",
+                field="env",
+            )
+        if len(value) > VARIABLE_LENGTH_MAX or "\0" in value:
+            raise InvalidValue(f"env {name!r} is longer than {VARIABLE_LENGTH_MAX} or holds a NUL.", field="env")
+
+
+def check_addresses(inputs: tuple[str, ...], field: str, project: str) -> None:
+    """Refuse what is no address, or one of another project."""
+    _check_range(field, len(inputs), 0, INPUTS_MAX)
+    for text in inputs:
+        if parse_address(text).project != project:
+            raise NotFound(
+                f"no {shorten(text)!r}.", fix="Inputs are addresses of the run's own project.", field="inputs"
+            )
+
+
+def _check_range(field: str, given: float, least: float, most: float) -> None:
+    if not math.isfinite(given) or not least <= given <= most:
+        raise InvalidValue(f"{field} {given} is outside {least:g} to {most:g}.", field=field)

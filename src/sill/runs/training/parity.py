@@ -1,0 +1,48 @@
+"""Whether the exported model answers as the original does, on rows neither was fitted on."""
+
+from typing import TYPE_CHECKING, Any
+
+from sill.core.errors import Refused
+from sill.runs.training.export import INPUT, OUTPUT, PROBABILITIES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sill.runtimes.port import Runtime
+
+
+def answer(runtime: "Runtime", x: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """What a loaded bundle says: probabilities [n, k] for a classifier, values [n] else."""
+    import numpy as np
+
+    outputs = runtime.infer({INPUT: np.ascontiguousarray(x, dtype=np.float32)})
+    if PROBABILITIES in outputs:
+        return np.asarray(outputs[PROBABILITIES], dtype=np.float64)
+    return np.asarray(outputs[OUTPUT], dtype=np.float64).reshape(-1)
+
+
+def check_parity(
+    original: "np.ndarray[Any, Any]", exported: "np.ndarray[Any, Any]", difference_max: float, task: str
+) -> float:
+    """The largest difference of probabilities, or of values relative to their spread where that is above 1.
+
+    Raises:
+        Refused: it is above `difference_max`, or the shapes differ, or one has a value the other lacks.
+    """
+    import numpy as np
+
+    if original.shape != exported.shape:
+        raise Refused(f"the export gives shape {list(exported.shape)}, the original {list(original.shape)}.")
+    if not np.array_equal(np.isfinite(original), np.isfinite(exported)):
+        raise Refused(
+            "the export and the original differ in which answers are numbers.",
+            fix="Fill missing values in the pipeline.",
+        )
+    scale = 1.0 if task == "classification" or not len(original) else max(1.0, float(np.nanstd(original)))
+    difference = float(np.nanmax(np.abs(original - exported), initial=0.0)) / scale
+    if difference > difference_max:
+        raise Refused(
+            f"the exported model differs from the original by {difference:.3g}; gate.parity_max is {difference_max:g}.",
+            fix="Scale the inputs, use another estimator, or allow more with gate.parity_max.",
+        )
+    return difference

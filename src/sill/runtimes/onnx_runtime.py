@@ -1,0 +1,174 @@
+"""ONNX Runtime behind the port. scikit-learn, XGBoost and Torch models enter here, exported by `runs.training`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sill.core.errors import InvalidValue, NotFound, Refused, TooLarge, Unavailable
+from sill.core.names import shorten
+from sill.runtimes.port import MODEL_BYTES_MAX, MODEL_FILE
+from sill.runtimes.types import Signature, TensorSpec
+from sill.safety.formats import check_onnx
+
+SIGNATURE_KEY = "sill.signature"
+"""Metadata property of the file that names features, classes and task (a `Signature` as JSON)."""
+THREADS = 1
+"""Threads inside one operator. One is quickest for small models, and keeps a worker's use of the machine predictable."""
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_LOG_ERRORS = 3
+
+# ONNX Runtime's type name → the Open Inference Protocol's datatype and NumPy's name
+TYPES = {
+    "tensor(float)": ("FP32", "float32"),
+    "tensor(double)": ("FP64", "float64"),
+    "tensor(float16)": ("FP16", "float16"),
+    "tensor(int8)": ("INT8", "int8"),
+    "tensor(int16)": ("INT16", "int16"),
+    "tensor(int32)": ("INT32", "int32"),
+    "tensor(int64)": ("INT64", "int64"),
+    "tensor(uint8)": ("UINT8", "uint8"),
+    "tensor(uint16)": ("UINT16", "uint16"),
+    "tensor(uint32)": ("UINT32", "uint32"),
+    "tensor(uint64)": ("UINT64", "uint64"),
+    "tensor(bool)": ("BOOL", "bool"),
+    "tensor(string)": ("BYTES", "object"),
+}
+
+
+class OnnxRuntime:
+    """One ONNX model in this process.
+
+    Args:
+        threads: threads inside one operator.
+    """
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._threads = threads
+        self._session: Any = None
+        self._signature: Signature | None = None
+        self._inputs: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._outputs: list[str] = []
+
+    def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
+        """See `Runtime.load`. The file is checked (operators, external data, size) before the library sees it."""
+        data = bundle if isinstance(bundle, bytes) else read_model(bundle)
+        check_onnx(data)
+        self._session = _session(data, device, self._threads)
+        self._signature = _signature(self._session)
+        self._inputs = {given.name: (TYPES[given.type][1], _shape(given.shape)) for given in self._session.get_inputs()}
+        self._outputs = [tensor.name for tensor in self._signature.outputs]
+
+    def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Runtime.infer`."""
+        session = self._loaded()
+        fed = {name: self._fit(name, inputs) for name in self._inputs}
+        if unknown := sorted(set(inputs) - set(fed)):
+            raise InvalidValue(f"input {shorten(unknown[0])!r} is not known; the model takes {', '.join(fed)}.")
+        try:
+            answers = session.run(self._outputs, fed)
+        except Exception as refused:  # the library raises its own classes, all of them about this input
+            raise InvalidValue(
+                f"the model could not answer these inputs: {shorten(str(refused), 200)}.", fix="Compare the signature."
+            ) from refused
+        return dict(zip(self._outputs, answers, strict=True))
+
+    def signature(self) -> Signature:
+        """See `Runtime.signature`."""
+        self._loaded()
+        if self._signature is None:
+            raise Unavailable("no model is loaded.", fix="Call load first.")
+        return self._signature
+
+    def _loaded(self) -> Any:
+        if self._session is None:
+            raise Unavailable("no model is loaded.", fix="Call load first.")
+        return self._session
+
+    def _fit(self, name: str, inputs: Mapping[str, Any]) -> Any:
+        """The array given for an input, in the input's own type.
+
+        Raises:
+            InvalidValue: it is missing, cannot be read as that type, or has the wrong shape.
+        """
+        import numpy as np
+
+        kind, shape = self._inputs[name]
+        if name not in inputs:
+            raise InvalidValue(f"input {name!r} is missing; the model takes {', '.join(self._inputs)}.", field=name)
+        try:
+            array = np.asarray(inputs[name]).astype(kind, copy=False)
+        except (ValueError, TypeError) as wrong:
+            raise InvalidValue(
+                f"input {name!r} cannot be read as {kind}: {shorten(str(wrong))}.", field=name
+            ) from wrong
+        fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
+        if not fits:
+            raise InvalidValue(
+                f"input {name!r} has shape {list(array.shape)}; {list(shape)} is allowed (-1: any).", field=name
+            )
+        return array
+
+
+def read_model(bundle: Path) -> bytes:
+    """The bytes of the model file in a bundle's folder (the platform's own, made from verified blobs).
+
+    Raises:
+        NotFound: there is none.
+        TooLarge: it is above `MODEL_BYTES_MAX`.
+    """
+    path = bundle / MODEL_FILE
+    if not path.is_file():
+        raise NotFound(f"the bundle {bundle.name!r} has no {MODEL_FILE}.", fix="Export the model to ONNX first.")
+    if path.stat().st_size > MODEL_BYTES_MAX:
+        raise TooLarge(f"{MODEL_FILE} has {path.stat().st_size} bytes; {MODEL_BYTES_MAX} are allowed.")
+    return path.read_bytes()
+
+
+def _session(data: bytes, device: str, threads: int) -> Any:
+    import onnxruntime
+
+    kind = device.partition(":")[0]
+    provider = PROVIDERS.get(kind, "")
+    if provider not in onnxruntime.get_available_providers():
+        raise Refused(
+            f"device {device!r} is not there; this ONNX Runtime has {onnxruntime.get_device()}.", fix="Use cpu."
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS
+    number = {"device_id": device.partition(":")[2]} if ":" in device else {}
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=[(provider, number)])
+    except Exception as broken:  # the library raises its own classes, all of them about this file
+        raise Refused(
+            f"ONNX Runtime cannot load the model: {shorten(str(broken), 200)}.", fix="Export it again."
+        ) from broken
+
+
+def _signature(session: Any) -> Signature:
+    """Inputs and outputs as the file has them; features, classes and task from its metadata, if it says."""
+    inputs = tuple(_tensor(given) for given in session.get_inputs())
+    outputs = tuple(_tensor(given) for given in session.get_outputs())
+    said = session.get_modelmeta().custom_metadata_map.get(SIGNATURE_KEY, "")
+    if not said:
+        return Signature(inputs=inputs, outputs=outputs, task="other")
+    try:
+        kept = msgspec.json.decode(said, type=Signature)
+    except msgspec.DecodeError as wrong:
+        raise Refused(f"the model's {SIGNATURE_KEY} cannot be read: {wrong}.", fix="Export it again.") from wrong
+    return msgspec.structs.replace(kept, inputs=inputs, outputs=outputs)
+
+
+def _tensor(given: Any) -> TensorSpec:
+    if given.type not in TYPES:
+        raise Refused(
+            f"tensor {given.name!r} is a {given.type}; plain tensors are allowed.", fix="Export without zipmap."
+        )
+    return TensorSpec(name=given.name, datatype=TYPES[given.type][0], shape=_shape(given.shape))
+
+
+def _shape(dimensions: Any) -> tuple[int, ...]:
+    return tuple(size if isinstance(size, int) else -1 for size in dimensions or ())

@@ -1,0 +1,160 @@
+"""Counts who does how much at once and over time. What is limited, and how far, is left to the callers."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sill.core.clock import Clock
+from sill.core.errors import InvalidValue, Limited, TooLarge, Unavailable
+
+CLASSES = ("health", "control", "interactive", "batch", "background")
+"""From the most to the least important."""
+
+SHARES: Mapping[str, float] = {"health": 1.0, "control": 0.95, "interactive": 0.9, "batch": 0.7, "background": 0.5}
+"""How full the house may be for a class to be let in still."""
+
+
+class TokenBuckets:
+    """A token bucket for each key: `burst` at once, then `rate_per_s`.
+
+    The table is bounded; the key that was quiet for longest is forgotten, and starts full when it returns.
+
+    Args:
+        rate_per_s: tokens that come back in a second; above zero.
+        burst: tokens a full bucket holds; at least 1.
+        keys_max: keys remembered.
+    """
+
+    def __init__(self, rate_per_s: float, burst: float, clock: Clock, keys_max: int = 10_000) -> None:
+        if rate_per_s <= 0 or burst < 1 or keys_max < 1:
+            raise InvalidValue(
+                f"rate must be above 0, burst and keys at least 1, got {rate_per_s}, {burst}, {keys_max}."
+            )
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._clock = clock
+        self._keys_max = keys_max
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, seen at (s)
+
+    def take(self, key: str, cost: float = 1.0) -> None:
+        """Takes `cost` tokens from the key's bucket.
+
+        Raises:
+            Limited: there are too few; `details["retry_after_s"]` says when there will be enough.
+        """
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            tokens, seen_s = self._buckets.get(key, (self._burst, now_s))
+            tokens = min(self._burst, tokens + max(0.0, now_s - seen_s) * self._rate_per_s)
+            enough = tokens >= cost
+            self._buckets[key] = (tokens - cost if enough else tokens, now_s)
+            self._buckets.move_to_end(key)
+            if len(self._buckets) > self._keys_max:
+                self._buckets.popitem(last=False)
+        if not enough:
+            wait_s = (cost - tokens) / self._rate_per_s
+            raise Limited(
+                f"more than {self._rate_per_s:g} a second, or {self._burst:g} at once.",
+                fix=f"Try again in {wait_s:.1f} s.",
+                retry_after_s=round(wait_s, 3),
+            )
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+
+class InFlight:
+    """How many are served at once. The less important a class, the emptier the house must be for it.
+
+    Args:
+        total_max: at once, all classes together.
+        shares: by class, the part of `total_max` up to which it is let in.
+    """
+
+    def __init__(self, total_max: int, shares: Mapping[str, float] = SHARES) -> None:
+        if total_max < 1:
+            raise InvalidValue(f"total_max must be at least 1, got {total_max}.")
+        self._limits = {kind: max(1, int(total_max * share)) for kind, share in shares.items()}
+        self._lock = threading.Lock()
+        self.count = 0
+
+    @contextmanager
+    def enter(self, kind: str = "interactive") -> Iterator[None]:
+        """Counts one for as long as the block runs.
+
+        Raises:
+            Limited: too many at once for this class.
+        """
+        with self._lock:
+            if self.count >= self._limits[kind]:
+                raise Limited(
+                    f"more than {self._limits[kind]} at once.", fix="Try again in a second.", retry_after_s=1.0
+                )
+            self.count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.count -= 1
+
+
+class Reservation:
+    """Memory taken from a budget, given back on `release` or at the end of the block."""
+
+    def __init__(self, budget: "MemoryBudget") -> None:
+        self._budget = budget
+        self.size_bytes = 0
+
+    def grow(self, size_bytes: int) -> None:
+        """Takes more.
+
+        Raises:
+            Unavailable: the budget is used up.
+        """
+        self._budget._take(size_bytes)
+        self.size_bytes += size_bytes
+
+    def release(self) -> None:
+        """Gives all back; may be called twice."""
+        self._budget._give(self.size_bytes)
+        self.size_bytes = 0
+
+    def __enter__(self) -> "Reservation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class MemoryBudget:
+    """Bytes that all requests together may hold."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.used_bytes = 0
+        self._lock = threading.Lock()
+
+    def reserve(self, size_bytes: int = 0) -> Reservation:
+        """A reservation that holds `size_bytes` and can grow.
+
+        Raises:
+            TooLarge: more than the whole budget.
+            Unavailable: the budget is used up for now.
+        """
+        reservation = Reservation(self)
+        reservation.grow(size_bytes)
+        return reservation
+
+    def _take(self, size_bytes: int) -> None:
+        with self._lock:
+            if size_bytes > self.bytes_max:
+                raise TooLarge(f"{size_bytes:,} bytes do not fit; all requests share {self.bytes_max:,}.")
+            if self.used_bytes + size_bytes > self.bytes_max:
+                raise Unavailable("memory for requests is used up.", fix="Try again in a second.", retry_after_s=1.0)
+            self.used_bytes += size_bytes
+
+    def _give(self, size_bytes: int) -> None:
+        with self._lock:
+            self.used_bytes -= size_bytes

@@ -1,0 +1,81 @@
+"""Registered models, from Python."""
+
+from urllib.parse import quote
+
+from sill.models.types import (
+    AliasChange,
+    Approval,
+    Freed,
+    ModelCard,
+    ModelVersion,
+    RegisteredModel,
+    VersionSpec,
+)
+from sill.sdk.client import Client
+from sill.sdk.pages import Page
+
+
+class Models:
+    """Calls about registered models."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(self, *, after: str = "", limit: int = 100) -> Page[RegisteredModel]:
+        """Registered models of the project."""
+        query = {"after": after, "limit": limit}
+        return self._client.call("GET", "/projects/{project}/models", Page[RegisteredModel], query=query)
+
+    def get(self, model: str) -> RegisteredModel:
+        """One registered model with its aliases."""
+        return self._client.call("GET", f"/projects/{{project}}/models/{model}", RegisteredModel)
+
+    def delete(self, model: str) -> None:
+        """Forget a model whose versions were all deleted."""
+        self._client.call("DELETE", f"/projects/{{project}}/models/{model}", None)
+
+    def register(self, spec: VersionSpec, *, key: str = "") -> ModelVersion:
+        """Register a version of uploaded files; the gate's verdict is in the answer."""
+        path = f"/projects/{{project}}/models/{spec.model}/versions"
+        return self._client.call("POST", path, ModelVersion, body=spec, key=key)
+
+    def versions(self, model: str, *, after: str = "", limit: int = 100) -> Page[ModelVersion]:
+        """Versions of a model, newest first."""
+        query = {"after": after, "limit": limit}
+        path = f"/projects/{{project}}/models/{model}/versions"
+        return self._client.call("GET", path, Page[ModelVersion], query=query)
+
+    def version(self, model: str, version: int) -> ModelVersion:
+        """One version with its gate report."""
+        return self._client.call("GET", _path(model, version), ModelVersion)
+
+    def delete_version(self, model: str, version: int) -> Freed:
+        """Delete a version that nothing uses, and free its space."""
+        return self._client.call("DELETE", _path(model, version), Freed)
+
+    def approve(self, model: str, version: int, approved: bool = True, reason: str = "") -> ModelVersion:
+        """A person's word on a version that awaits it."""
+        body = Approval(approved=approved, reason=reason)
+        return self._client.call("POST", f"{_path(model, version)}/approve", ModelVersion, body=body)
+
+    def card(self, model: str, version: int) -> str:
+        """The model card, Markdown."""
+        return self._client.call("GET", f"{_path(model, version)}/card", ModelCard).text
+
+    def file(self, model: str, version: int, path: str) -> bytes:
+        """One file of a version, checked against its signed manifest."""
+        return self._client.call("GET", f"{_path(model, version)}/files/{quote(path)}", bytes)
+
+    def set_alias(self, model: str, alias: str, version: int, *, expected: int | None = None) -> RegisteredModel:
+        """Point an alias to a version; with `expected`, only if it points to that one now (0: to none)."""
+        body = AliasChange(version=version, expected=expected)
+        path = f"/projects/{{project}}/models/{model}/aliases/{alias}"
+        return self._client.call("PUT", path, RegisteredModel, body=body)
+
+    def delete_alias(self, model: str, alias: str) -> RegisteredModel:
+        """Remove an alias; the version stays."""
+        return self._client.call("DELETE", f"/projects/{{project}}/models/{model}/aliases/{alias}", RegisteredModel)
+
+
+def _path(model: str, version: int) -> str:
+    return f"/projects/{{project}}/models/{model}/versions/{version}"

@@ -1,0 +1,1 @@
+"""Revisions, in order. They are never changed once released."""

@@ -1,0 +1,1 @@
+"""Contract suites of the ports: each driver here passes them, and plug-in authors run them on theirs."""

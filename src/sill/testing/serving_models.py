@@ -1,0 +1,124 @@
+"""Small real ONNX models and the signed bundles around them."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from sill.endpoints.types import PlanEndpoint, PlanRevision, PlanToken, ServingPlan
+from sill.runtimes.types import Signature, TensorSpec
+from sill.safety.signing import Signer
+from sill.safety.tokens import digest
+
+FEATURES = ("a", "b", "c")
+CLASSES = ("no", "yes")
+SIGNATURE = Signature(
+    inputs=(TensorSpec(name="input", datatype="FP32", shape=(-1, 3)),),
+    outputs=(
+        TensorSpec(name="label", datatype="BYTES", shape=(-1,)),
+        TensorSpec(name="probabilities", datatype="FP32", shape=(-1, 2)),
+    ),
+    features=FEATURES,
+    classes=CLASSES,
+)
+REGRESSION = Signature(
+    inputs=SIGNATURE.inputs,
+    outputs=(TensorSpec(name="variable", datatype="FP32", shape=(-1, 1)),),
+    features=FEATURES,
+    task="regression",
+)
+TOKEN = "sill_" + "t" * 43
+
+
+def classifier(weights: tuple[float, ...] = (1.0, 1.0, 1.0), bias: float = 0.0) -> bytes:
+    """A logistic regression over three features; `yes` if weights·x + bias > 0."""
+    from onnx import helper
+
+    minus = [-w for w in weights]
+    node = helper.make_node(
+        "LinearClassifier",
+        ["input"],
+        ["label", "probabilities"],
+        domain="ai.onnx.ml",
+        coefficients=[*minus, *weights],
+        intercepts=[-bias, bias],
+        classlabels_strings=list(CLASSES),
+        multi_class=0,
+        post_transform="LOGISTIC",
+    )
+    return _model([node], [("label", "STRING", [None]), ("probabilities", "FLOAT", [None, 2])])
+
+
+def regressor() -> bytes:
+    """The sum of three features."""
+    from onnx import helper
+
+    node = helper.make_node(
+        "LinearRegressor", ["input"], ["variable"], domain="ai.onnx.ml", coefficients=[1.0] * 3, intercepts=[0.0]
+    )
+    return _model([node], [("variable", "FLOAT", [None, 1])])
+
+
+def centred() -> bytes:
+    """Takes the batch's own mean away: a row's answer depends on its neighbours."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["input", "mean"], ["variable"]),
+    ]
+    return _model(nodes, [("variable", "FLOAT", [None, 3])])
+
+
+def _model(nodes: list[Any], outputs: list[tuple[str, str, list[int | None]]]) -> bytes:
+    from onnx import TensorProto, helper
+
+    given = helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, 3])
+    made = [helper.make_tensor_value_info(name, getattr(TensorProto, kind), shape) for name, kind, shape in outputs]
+    graph = helper.make_graph(nodes, "g", [given], made)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    return model
+
+
+class Bundle:
+    """A signed bundle: files by digest, and the plan revision that names them."""
+
+    def __init__(self, signer: Signer, model: bytes, signature: Signature = SIGNATURE) -> None:
+        files = {"model.onnx": model, "card.md": b"# a model"}
+        files["manifest.json"] = msgspec.json.encode(signer.make_manifest(files))
+        self.files = files
+        self.digests = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+        self.signature = signature
+
+    def revision(self, number: int, weight: int, is_shadow: bool = False) -> PlanRevision:
+        return PlanRevision(
+            number=number,
+            model_version=number,
+            files=self.digests,
+            signature=self.signature,
+            weight=weight,
+            is_shadow=is_shadow,
+        )
+
+
+def plan(signer: Signer, revision: int, *revisions: PlanRevision, **changes: Any) -> ServingPlan:
+    endpoint = PlanEndpoint(
+        project="default", name="churn", revisions=revisions, log_sample=1.0, log_payload=True, model="churn"
+    )
+    return ServingPlan(
+        revision=revision,
+        endpoints=(msgspec.structs.replace(endpoint, **changes),),
+        tokens=(PlanToken(digest=digest(TOKEN), projects=("*",)),),
+        public_key=signer.public_key_pem(),
+    )
+
+
+def make_signer(folder: Path) -> Signer:
+    return Signer(folder / "signing.key")
+
+
+def rows(count: int, seed: int = 0) -> "np.ndarray[Any, Any]":
+    return np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32)

@@ -1,0 +1,235 @@
+"""The rollout's judge: what the answers so far say about the revision on its way in. Pure; it returns its reasons.
+
+pending → shadow → canary, step by step → live; or rejected, as soon as its limits can no longer be kept.
+"""
+
+from collections.abc import Iterable
+from math import comb
+
+from sill.endpoints.types import Endpoint, Revision, RevisionState, Rollout
+from sill.traffic.types import Decision, RevisionStats
+
+LATENCY_BOUNDS_MS = (
+    *(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0),
+    *(150.0, 200.0, 300.0, 500.0, 700.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0),
+)
+"""Upper bounds of the latency counts; one more count holds what is above the last."""
+LABELS_MIN = 30
+"""Fewest labels, of both revisions, for a verdict on quality."""
+REQUESTS_MIN = 10
+"""Fewest requests a step that ran out of time is decided on."""
+SLOW_SHARE = 0.01
+"""The share of requests above a 99th percentile, by its meaning."""
+CHANCE_MAX = 0.005
+"""A latency is called too high when chance alone would show as many slow requests less often than this."""
+SHADOW, LIVE, LATE = "shadow", "live", "late"
+
+
+def phase_of(revision: Revision, is_shadow: bool, at_us: int) -> str:
+    """The rollout step an answer counts for: `shadow`, `canary-PERCENT`, `live`; `late` if that step is over.
+
+    Args:
+        at_us: when the answer was given.
+    """
+    if is_shadow:
+        return SHADOW if revision.state is RevisionState.SHADOW else LATE
+    if revision.state is RevisionState.LIVE:
+        return LIVE
+    if revision.state is RevisionState.CANARY and at_us >= revision.state_us:
+        return f"canary-{revision.weight}"
+    return LATE
+
+
+def stats_id(endpoint: str, number: int, phase: str) -> str:
+    """`ENDPOINT/REVISION/PHASE`."""
+    return f"{endpoint}/{number}/{phase}"
+
+
+def latency_counts(latencies_ms: Iterable[float]) -> tuple[int, ...]:
+    """How many latencies lie in each of the ranges `LATENCY_BOUNDS_MS` marks off."""
+    counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
+    for latency in latencies_ms:
+        counts[next((i for i, bound in enumerate(LATENCY_BOUNDS_MS) if latency <= bound), len(LATENCY_BOUNDS_MS))] += 1
+    return tuple(counts)
+
+
+def latency_ms_p99(counts: tuple[int, ...]) -> float:
+    """The upper bound of the range the 99th percentile lies in; 0 without a request."""
+    total = sum(counts)
+    seen = 0
+    for bound, count in zip((*LATENCY_BOUNDS_MS, 2 * LATENCY_BOUNDS_MS[-1]), counts, strict=False):
+        seen += count
+        if total and seen >= (1 - SLOW_SHARE) * total:
+            return bound
+    return 0.0
+
+
+def judge(endpoint: Endpoint, stats: tuple[RevisionStats, ...], now_us: int) -> Decision | None:
+    """The next step of the revision that is on its way in, or why it waits; None if none is.
+
+    Args:
+        stats: of the endpoint's revisions, all phases.
+        now_us: microseconds since 1970 UTC.
+    """
+    rolling = endpoint.rolling()
+    if rolling is None:
+        return None
+    if endpoint.spec.paused:
+        return _wait(rolling, "the endpoint is paused.")
+    if endpoint.live() is None:
+        return _move(rolling, RevisionState.LIVE, 100, "no revision is live: the first one goes live at once.")
+    rollout = endpoint.spec.rollout
+    if rolling.state is RevisionState.PENDING:
+        return _begin(rolling, rollout)
+    seen = _stats_of(stats, rolling.number, phase_of(rolling, rolling.state is RevisionState.SHADOW, now_us))
+    if bad := _objection(endpoint, rolling, seen, stats):
+        return _move(rolling, RevisionState.REJECTED, 0, bad)
+    return _step(rolling, rollout, seen, now_us)
+
+
+def _begin(rolling: Revision, rollout: Rollout) -> Decision:
+    if rollout.shadow_requests > 0:
+        wanted = f"it answers {rollout.shadow_requests} requests unseen first."
+        return _move(rolling, RevisionState.SHADOW, 0, wanted)
+    return _onward(rolling, rollout, "no shadow is asked for")
+
+
+def _step(rolling: Revision, rollout: Rollout, seen: RevisionStats | None, now_us: int) -> Decision:
+    """On to the next step when it has answered enough, or when the time is up and it has answered some."""
+    is_shadow = rolling.state is RevisionState.SHADOW
+    wanted = rollout.shadow_requests if is_shadow else rollout.step_requests
+    answered = 0 if seen is None else seen.requests
+    where = "in shadow" if is_shadow else f"at {rolling.weight} % of the traffic"
+    if answered >= wanted:
+        return _onward(rolling, rollout, f"{answered} requests answered well {where}")
+    waited_s = (now_us - rolling.state_us) / 1e6
+    if waited_s < rollout.step_seconds_max:
+        return _wait(rolling, f"{answered} of {wanted} requests answered {where}.")
+    if answered >= REQUESTS_MIN:
+        return _onward(rolling, rollout, f"after {waited_s:.0f} s only {answered} requests, all good enough, {where}")
+    return _wait(
+        rolling,
+        f"{answered} requests in {waited_s:.0f} s {where}; {REQUESTS_MIN} are needed to decide. Send traffic, or roll back.",
+    )
+
+
+def _onward(rolling: Revision, rollout: Rollout, why: str) -> Decision:
+    following = [step for step in rollout.steps if step > rolling.weight]
+    if not following or following[0] >= 100:
+        return _move(rolling, RevisionState.LIVE, 100, f"{why}: it goes live.")
+    return _move(rolling, RevisionState.CANARY, following[0], f"{why}: it gets {following[0]} % of the traffic.")
+
+
+def _objection(
+    endpoint: Endpoint, rolling: Revision, seen: RevisionStats | None, stats: tuple[RevisionStats, ...]
+) -> str:
+    """Why the revision must not go on; empty if nothing speaks against it.
+
+    A limit counts as broken as soon as the requests still to come could not mend it, so that a bad revision is
+    stopped on its first requests.
+    """
+    if seen is None:
+        return ""
+    rollout = endpoint.spec.rollout
+    live = endpoint.live()
+    beside = None if live is None else _stats_of(stats, live.number, LIVE)
+    wanted = rollout.shadow_requests if rolling.state is RevisionState.SHADOW else rollout.step_requests
+    return (
+        _too_many_errors(seen, beside, rollout, wanted)
+        or _worse_by_labels(stats, rolling, live, rollout)
+        or _too_different(seen, stats, rolling, live, rollout, wanted)
+        or _too_slow(seen, beside, endpoint)
+    )
+
+
+def _too_many_errors(seen: RevisionStats, beside: RevisionStats | None, rollout: Rollout, wanted: int) -> str:
+    total = max(seen.requests, wanted)
+    share_beside = beside.errors / beside.requests if beside and beside.requests else 0.0
+    if seen.errors > rollout.error_rate_max * total and seen.errors > share_beside * total:
+        return f"{seen.errors} of {seen.requests} answers were errors; at most {rollout.error_rate_max:.1%} may be."
+    return ""
+
+
+def _worse_by_labels(
+    stats: tuple[RevisionStats, ...], rolling: Revision, live: Revision | None, rollout: Rollout
+) -> str:
+    accuracies = _accuracies(stats, rolling, live)
+    if accuracies is None or accuracies[1] - accuracies[0] <= rollout.quality_drop_max:
+        return ""
+    return (
+        f"by the labels it is right in {accuracies[0]:.1%}, the live revision in {accuracies[1]:.1%}; "
+        f"at most {rollout.quality_drop_max:.1%} less is allowed."
+    )
+
+
+def _too_different(
+    seen: RevisionStats,
+    stats: tuple[RevisionStats, ...],
+    rolling: Revision,
+    live: Revision | None,
+    rollout: Rollout,
+    wanted: int,
+) -> str:
+    """Disagreement is a stand-in for quality: where labels are enough to know, it says nothing."""
+    if _accuracies(stats, rolling, live) is not None:
+        return ""
+    if seen.disagreed > rollout.disagreement_max * max(seen.compared, wanted):
+        return (
+            f"{seen.disagreed} of {seen.compared} answers differ from the live revision's; "
+            f"at most {rollout.disagreement_max:.0%} may, and too few labels say which is right."
+        )
+    return ""
+
+
+def _too_slow(seen: RevisionStats, beside: RevisionStats | None, endpoint: Endpoint) -> str:
+    """The 99th percentile against the SLO, or a multiple of the live revision's if that is more.
+
+    A few slow requests among few prove nothing: the exact binomial tail says how likely they are by chance.
+    """
+    live_p99 = latency_ms_p99(beside.latency_counts) if beside else 0.0
+    bound = max(endpoint.spec.slo.p99_ms, endpoint.spec.rollout.latency_ratio_max * live_p99)
+    lowers = (0.0, *LATENCY_BOUNDS_MS)
+    slow = sum(count for lower, count in zip(lowers, seen.latency_counts, strict=False) if lower >= bound)
+    if slow > SLOW_SHARE * seen.requests and chance_of(slow, seen.requests) < CHANCE_MAX:
+        return f"{slow} of {seen.requests} answers took longer than {bound:g} ms; 1 % may."
+    return ""
+
+
+def chance_of(slow: int, requests: int) -> float:
+    """How likely `slow` or more of `requests` are above a true 99th percentile. Source: binomial distribution, exact."""
+    if slow <= 0:
+        return 1.0
+    below = 0.0
+    for k in range(min(slow, requests + 1)):
+        below += comb(requests, k) * SLOW_SHARE**k * (1 - SLOW_SHARE) ** (requests - k)
+        if below >= 1 - 1e-12:
+            break
+    return max(1.0 - below, 0.0)
+
+
+def _accuracies(
+    stats: tuple[RevisionStats, ...], rolling: Revision, live: Revision | None
+) -> tuple[float, float] | None:
+    """Accuracy of the revision on its way in and of the live one, if both have labels enough."""
+    coming = _labelled(stats, rolling.number)
+    beside = (0, 0) if live is None else _labelled(stats, live.number)
+    if min(coming[0], beside[0]) < LABELS_MIN:
+        return None
+    return coming[1] / coming[0], beside[1] / beside[0]
+
+
+def _labelled(stats: tuple[RevisionStats, ...], number: int) -> tuple[int, int]:
+    own = [one for one in stats if one.number == number]
+    return sum(one.labelled for one in own), sum(one.correct for one in own)
+
+
+def _stats_of(stats: tuple[RevisionStats, ...], number: int, phase: str) -> RevisionStats | None:
+    return next((one for one in stats if one.number == number and one.id.endswith(f"/{phase}")), None)
+
+
+def _move(rolling: Revision, state: RevisionState, weight: int, reason: str) -> Decision:
+    return Decision(number=rolling.number, is_move=True, state=state, weight=weight, reason=reason)
+
+
+def _wait(rolling: Revision, reason: str) -> Decision:
+    return Decision(number=rolling.number, is_move=False, state=rolling.state, weight=rolling.weight, reason=reason)

@@ -1,0 +1,114 @@
+"""Takes rows off the event loop, keeps them in the spool, and hands them to the control plane until it has them."""
+
+import asyncio
+import logging
+from collections import deque
+from typing import Protocol
+
+from sill.core.errors import Limited, SillError, Unavailable
+from sill.traffic.spool import Spool
+from sill.traffic.types import RequestRow
+
+FLUSH_S = 0.2
+"""How long a row may be in memory only: what a power cut or kill may take."""
+FLUSH_ROWS_MAX = 500
+SHIP_S = 0.5
+"""The shortest time between two batches: each becomes a commit of the lake."""
+WAITING_ROWS_MAX = 20_000
+RETRY_S, RETRY_S_MAX = 0.5, 10.0
+
+_log = logging.getLogger("sill.inference")
+
+
+class Receiver(Protocol):
+    """Who takes the batches."""
+
+    def log(self, batch: bytes) -> None:
+        """Take a batch; a repeat with the same id changes nothing."""
+        ...
+
+
+class Shipping:
+    """The way of rows from the loop to the control plane. `put` never waits."""
+
+    def __init__(self, spool: Spool, receiver: Receiver) -> None:
+        self._spool = spool
+        self._receiver = receiver
+        self._waiting: deque[RequestRow] = deque()
+        self._some = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._spooled = asyncio.Event()
+        self._spooled.set()  # a former process may have left some
+        self.rows_dropped = 0
+        self.batches_refused = 0
+
+    def put(self, row: RequestRow) -> None:
+        """Keep a row; the oldest are dropped, and counted, when too many wait for the disk."""
+        if len(self._waiting) >= WAITING_ROWS_MAX:
+            self._waiting.popleft()
+            self.rows_dropped += 1
+        self._waiting.append(row)
+        self._some.set()
+        if len(self._waiting) >= FLUSH_ROWS_MAX:
+            self._enough.set()
+
+    async def run(self) -> None:
+        """Write and ship, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_for_ever())
+            group.create_task(self._ship_for_ever())
+
+    async def flush(self) -> None:
+        """Write what waits, now."""
+        while self._waiting:
+            count = min(len(self._waiting), FLUSH_ROWS_MAX)
+            rows = [self._waiting.popleft() for _ in range(count)]
+            try:
+                await asyncio.to_thread(self._spool.append, rows)
+            except OSError as full:  # the disk is full or gone: answers matter more than their log
+                self.rows_dropped += len(rows)
+                _log.error("%d rows lost: the spool cannot be written: %s", len(rows), full)
+            self._spooled.set()
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            await self._some.wait()
+            try:
+                async with asyncio.timeout(FLUSH_S):
+                    await self._enough.wait()
+            except TimeoutError:
+                pass
+            self._some.clear()
+            self._enough.clear()
+            await self.flush()
+
+    async def _ship_for_ever(self) -> None:
+        retry_s = RETRY_S
+        while True:
+            await self._spooled.wait()
+            self._spooled.clear()
+            try:
+                while found := await asyncio.to_thread(self._spool.next):
+                    await self._deliver(*found)
+                    retry_s = RETRY_S
+                    await asyncio.sleep(SHIP_S)
+            except (SillError, OSError) as broken:
+                _log.info("rows wait for the control plane: %s", broken)
+                self._spooled.set()
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, RETRY_S_MAX)
+
+    async def _deliver(self, segment: str, batch: bytes) -> None:
+        """Post one segment and forget it; one that can never be taken is given up, so that others follow."""
+        try:
+            await asyncio.to_thread(self._receiver.log, batch)
+        except SillError as refused:
+            if (
+                isinstance(refused, Unavailable | Limited)
+                or refused.status in (401, 403, 404, 409)
+                or refused.status >= 500
+            ):
+                raise
+            self.batches_refused += 1
+            _log.error("segment %s was refused and is given up: %s", segment, refused)
+        await asyncio.to_thread(self._spool.remove, segment)

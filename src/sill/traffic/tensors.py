@@ -1,0 +1,227 @@
+"""Between a request's named tensors and a model's own inputs and outputs. Which wire they came over is left to `protocols`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sill.core.errors import InvalidValue, Refused
+from sill.core.names import shorten
+from sill.core.values import Value
+from sill.runtimes.types import Signature, TensorSpec
+
+ROWS_MAX = 10_000
+"""Most rows one request may ask for."""
+FEATURES_LOGGED_MAX = 2_000
+AGREE_RELATIVE = 0.1
+"""Two numbers agree when they differ by at most this part of the larger one."""
+TABULAR_INPUT = "input"
+
+Array = np.ndarray[Any, Any]
+
+TYPES: dict[str, Any] = {
+    "BOOL": np.bool_,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+    "BYTES": np.object_,
+}
+
+
+class Question(Value, frozen=True, kw_only=True):
+    """What a model is asked: its inputs by name, all with the same first axis, `rows` long."""
+
+    arrays: dict[str, Any]
+    rows: int
+
+
+class Answer(Value, frozen=True, kw_only=True):
+    """What it answered. `predictions` and `scores` have one entry for each row, for the log and the judge."""
+
+    outputs: dict[str, Any]
+    predictions: tuple[str, ...]
+    scores: tuple[float | None, ...]
+
+
+def to_question(signature: Signature, tensors: Mapping[str, Array]) -> Question:
+    """The model's inputs, from what a client sent.
+
+    A tabular model takes one tensor `[n, features]`, named `input` or as the model names it, or one tensor of shape
+    `[n]` or `[n, 1]` for each feature. Other models take their inputs by name.
+
+    Raises:
+        InvalidValue: an input is missing, unknown, of the wrong type, or has the wrong shape.
+    """
+    inputs = signature.inputs
+    if signature.features and len(inputs) == 1 and not (tensors.keys() & {TABULAR_INPUT, inputs[0].name}):
+        arrays = {inputs[0].name: _table(signature, tensors)}
+    else:
+        named = dict(tensors)
+        if len(inputs) == 1 and TABULAR_INPUT in named and inputs[0].name not in named:
+            named[inputs[0].name] = named.pop(TABULAR_INPUT)
+        _check_names(named, tuple(spec.name for spec in inputs))
+        arrays = {spec.name: _fit(spec, named[spec.name]) for spec in inputs}
+    rows = {array.shape[0] for array in arrays.values()}
+    if len(rows) != 1 or max(rows) > ROWS_MAX:
+        raise InvalidValue(
+            f"the inputs have {', '.join(map(str, sorted(rows)))} rows; all must have the same, at most {ROWS_MAX:,}.",
+            field="inputs",
+        )
+    return Question(arrays=arrays, rows=rows.pop())
+
+
+def to_answer(signature: Signature, raw: Mapping[str, Array], rows: int) -> Answer:
+    """Outputs as they are named on the wire: `label` and `probabilities` of a classifier, `output` of others.
+
+    Raises:
+        Refused: the model gave NaN or infinity, or not one answer for each row.
+    """
+    for name, array in raw.items():
+        if array.ndim == 0 or array.shape[0] != rows:
+            raise Refused(f"the model's output {name!r} has shape {list(array.shape)} for {rows} rows.")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Refused(
+                f"the model's output {name!r} is not finite for this input.", fix="Look at the input's values."
+            )
+    if signature.task == "classification":
+        return _classes(signature, raw, rows)
+    outputs = {"output" if len(raw) == 1 else name: array for name, array in raw.items()}
+    first = next(iter(outputs.values()))
+    is_number = first.size == rows and first.dtype.kind in "fiub"
+    predictions = tuple(f"{value:.9g}" for value in first.reshape(-1).tolist()) if is_number else ("",) * rows
+    return Answer(outputs=outputs, predictions=predictions, scores=(None,) * rows)
+
+
+def feature_rows(signature: Signature, question: Question) -> list[dict[str, float | str | None]]:
+    """The named inputs of each row of a tabular model; empty rows for other models."""
+    names = signature.features
+    if not names or len(names) > FEATURES_LOGGED_MAX:
+        return [{} for _ in range(question.rows)]
+    if len(signature.inputs) == 1:
+        table = question.arrays[signature.inputs[0].name]
+        if table.ndim != 2 or table.shape[1] != len(names):
+            return [{} for _ in range(question.rows)]
+        return [dict(zip(names, map(_plain, row), strict=True)) for row in table.tolist()]
+    columns = [
+        question.arrays[name].reshape(question.rows, -1)[:, 0].tolist() for name in names if name in question.arrays
+    ]
+    if len(columns) != len(names):
+        return [{} for _ in range(question.rows)]
+    return [dict(zip(names, map(_plain, row), strict=True)) for row in zip(*columns, strict=True)]
+
+
+def agree(task: str, ours: str, other: str) -> bool:
+    """Whether two predictions of a row say the same: equal classes, or numbers close to each other."""
+    if task == "classification" or not ours or not other:
+        return ours == other
+    a, b = float(ours), float(other)
+    return abs(a - b) <= AGREE_RELATIVE * max(abs(a), abs(b), 1e-9)
+
+
+def zero_question(signature: Signature, rows: int = 1, seed: int | None = None) -> Question:
+    """A row of zeros (empty texts) to warm a model up with; with a seed, rows of standard normal numbers instead."""
+    random = None if seed is None else np.random.default_rng(seed)
+    arrays: dict[str, Any] = {}
+    for spec in signature.inputs:
+        shape = (rows, *(1 if size < 1 else size for size in spec.shape[1:]))
+        if spec.datatype == "BYTES":
+            arrays[spec.name] = np.full(shape, "", dtype=object)
+        elif random is not None and spec.datatype.startswith("FP"):
+            arrays[spec.name] = random.standard_normal(shape).astype(TYPES[spec.datatype])
+        else:
+            arrays[spec.name] = np.zeros(shape, dtype=TYPES[spec.datatype])
+    return Question(arrays=arrays, rows=rows)
+
+
+def _table(signature: Signature, tensors: Mapping[str, Array]) -> Array:
+    """One tensor for each feature → the one input `[n, features]`."""
+    spec = signature.inputs[0]
+    _check_names(tensors, signature.features)
+    columns = [_column(spec, name, tensors[name]) for name in signature.features]
+    if len({len(column) for column in columns}) != 1:
+        raise InvalidValue("the features have different numbers of rows.", field="inputs")
+    return np.stack(columns, axis=1)
+
+
+def _column(spec: TensorSpec, name: str, array: Array) -> Array:
+    if array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
+        raise InvalidValue(f"feature {name!r} has shape {list(array.shape)}; [n] or [n, 1] is allowed.", field=name)
+    return _cast(spec, name, array.reshape(-1))
+
+
+def _check_names(given: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
+    known = set(wanted)
+    if missing := [name for name in wanted if name not in given]:
+        raise InvalidValue(
+            f"input {missing[0]!r} is missing; the model takes {shorten(', '.join(wanted), 300)}.", field="inputs"
+        )
+    if unknown := [name for name in given if name not in known]:
+        raise InvalidValue(
+            f"input {shorten(unknown[0])!r} is not known; the model takes {shorten(', '.join(wanted), 300)}.",
+            field="inputs",
+        )
+
+
+def _fit(spec: TensorSpec, array: Array) -> Array:
+    if array.ndim == 1 and len(spec.shape) == 2 and spec.shape[1] in (1, -1):
+        array = array.reshape(-1, 1)  # a feature of its own input: [n] is allowed for [n, 1]
+    is_right = array.ndim == len(spec.shape) and all(
+        size in (-1, given) for size, given in zip(spec.shape, array.shape, strict=True)
+    )
+    if not is_right:
+        raise InvalidValue(
+            f"input {spec.name!r} has shape {list(array.shape)}; {list(spec.shape)} is allowed (-1: any).",
+            field=spec.name,
+        )
+    return _cast(spec, spec.name, array)
+
+
+def _cast(spec: TensorSpec, name: str, array: Array) -> Array:
+    """The array in the model's type, if no value changes its meaning by it: never text to number, nor out of range."""
+    wanted = np.dtype(TYPES[spec.datatype])
+    if array.dtype == wanted:
+        return array
+    if (array.dtype.kind == "O") != (wanted.kind == "O"):
+        raise InvalidValue(f"input {name!r} holds {'texts' if array.dtype.kind == 'O' else 'numbers'}; "
+                           f"the model takes {spec.datatype}.", field=name)  # fmt: skip
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(wanted)
+    is_whole = wanted.kind in "iub"
+    if (is_whole and not (cast == array).all()) or (wanted.kind == "f" and not np.isfinite(cast).all()):
+        raise InvalidValue(f"input {name!r} holds a value that {spec.datatype} cannot hold.", field=name)
+    return cast
+
+
+def _classes(signature: Signature, raw: Mapping[str, Array], rows: int) -> Answer:
+    flat = [array.reshape(rows, -1) if array.ndim > 1 else array for array in raw.values()]
+    tables = [array for array in flat if array.dtype.kind == "f" and array.ndim == 2]
+    labels = [array.reshape(-1) for array in flat if array.dtype.kind != "f" and array.size == rows]
+    if not tables and not labels:
+        raise Refused("the classifier gave neither labels nor probabilities.", fix="Export it again.")
+    outputs: dict[str, Any] = {}
+    outputs["label"] = labels[0] if labels else _labels(signature, tables[0])
+    scores: tuple[float | None, ...] = (None,) * rows
+    if tables:
+        outputs["probabilities"] = tables[0]
+        scores = tuple(tables[0].max(axis=1).tolist())
+    return Answer(outputs=outputs, predictions=tuple(map(str, outputs["label"].tolist())), scores=scores)
+
+
+def _labels(signature: Signature, table: Array) -> Array:
+    places = table.argmax(axis=1) if table.shape[1] > 1 else (table[:, 0] >= 0.5).astype(np.int64)
+    if not signature.classes:
+        return places
+    names: Array = np.array(signature.classes, dtype=object)
+    return np.asarray(names[places])
+
+
+def _plain(value: Any) -> float | str | None:
+    return value if isinstance(value, str) else float(value)

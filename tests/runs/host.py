@@ -1,0 +1,67 @@
+"""Runs with a local engine on a home, as the control plane has them; run as a program, it is killed by a test."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sill.core.clock import Clock, Ids, SystemClock
+from sill.core.settings import Settings
+from sill.costs.service import Costs
+from sill.engines.local.engine import LocalEngine
+from sill.governance.service import Governance
+from sill.runs.service import Runs
+from sill.runs.tracking.service import Tracking
+from sill.runs.workers import RunWorker
+from sill.safety.secrets import SecretBox
+from sill.stores.blobs import Blobs, open_blobs
+from sill.stores.database import Database, metadata, open_database
+from sill.stores.log import Log
+
+
+@dataclass
+class Host:
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    engine: LocalEngine
+    runs: Runs
+    tracking: Tracking
+    worker: RunWorker
+
+
+def build(home: Path, clock: Clock | None = None, database_url: str = "") -> Host:
+    """All parts, on SQLite in the home unless told otherwise. Call inside the event loop."""
+    clock = clock or SystemClock()
+    settings = Settings(home=home, cpus=4, memory_bytes=4 * 1024**3, database_url=database_url)
+    database = open_database(settings.database, clock)
+    metadata.create_all(database.engine)
+    log, ids, blobs, engine = Log(database), Ids(clock), open_blobs(settings), LocalEngine(settings)
+    governance = Governance(database, log, clock, ids, SecretBox(home / "master.key"), root_digest="0" * 64)
+    costs = Costs(database, clock, ids, settings)
+    runs = Runs(database, log, blobs, clock, ids, engine, costs, governance, settings)
+    return Host(settings, database, blobs, engine, runs, Tracking(database, blobs, clock), RunWorker(log, runs))
+
+
+@contextlib.asynccontextmanager
+async def working(host: Host) -> AsyncIterator[None]:
+    """The worker runs meanwhile."""
+    task = asyncio.create_task(host.worker.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def main() -> None:
+    host = build(Path(sys.argv[1]))
+    print("up", flush=True)
+    await host.worker.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,61 @@
+"""ONNX Runtime passes the contract of runtimes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sill.core.errors import InvalidValue, Refused
+from sill.core.plugins import find
+from sill.runs.training.export import export, signature
+from sill.runtimes.onnx_runtime import OnnxRuntime
+from sill.runtimes.port import open_runtime
+from sill.runtimes.types import TensorSpec
+from sill.testing.runtime import RuntimeContract
+
+
+@pytest.fixture(scope="module")
+def bundle() -> bytes:
+    from sklearn.linear_model import LogisticRegression
+
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    model = LogisticRegression().fit(x, (x[:, 0] > 0).astype(int))
+    return export(model, signature(("a", "b", "c"), ("no", "yes"), "classification"))
+
+
+@pytest.fixture
+def rows() -> dict[str, Any]:
+    return {"input": np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)}
+
+
+class TestOnnxRuntime(RuntimeContract):
+    @pytest.fixture
+    def runtime(self) -> OnnxRuntime:
+        return OnnxRuntime()
+
+
+def test_it_is_found_by_its_entry_point() -> None:
+    assert find("runtime", "onnx") is OnnxRuntime
+
+
+def test_the_signature_names_features_classes_and_tensors(bundle: bytes) -> None:
+    found = open_runtime("onnx", bundle).signature()
+
+    assert found.features == ("a", "b", "c")
+    assert found.classes == ("no", "yes")
+    assert found.inputs == (TensorSpec(name="input", datatype="FP32", shape=(-1, 3)),)
+
+
+def test_a_wrong_shape_is_refused_with_both_shapes(bundle: bytes) -> None:
+    with pytest.raises(InvalidValue, match=r"shape \[2, 9\]; \[-1, 3\]"):
+        open_runtime("onnx", bundle).infer({"input": np.zeros((2, 9))})
+
+
+def test_texts_where_numbers_belong_are_refused(bundle: bytes) -> None:
+    with pytest.raises(InvalidValue, match="cannot be read as float32"):
+        open_runtime("onnx", bundle).infer({"input": [["a", "b", "c"]]})
+
+
+def test_a_device_that_is_not_there_is_refused(bundle: bytes) -> None:
+    with pytest.raises(Refused, match="'tpu' is not there"):
+        open_runtime("onnx", bundle, "tpu")
