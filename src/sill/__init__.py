@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the names below, for type checkers and editors; at run time
         QualityGate,
         Resources,
         Tune,
+        Unit,
         between,
         cast,
         fill,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # the names below, for type checkers and editors; at run time
 __version__ = "0.1.0"
 
 _DECLARATIONS = (
-    *("SLO", "Canary", "Gate", "Holdout", "QualityGate", "Resources", "Tune", "between", "cast", "fill", "matches"),
+    *("SLO", "Canary", "Gate", "Holdout", "QualityGate", "Resources", "Tune", "Unit", "between", "cast", "fill", "matches"),
     *("not_null", "on_data", "on_drift", "on_quality", "on_schedule", "one_of", "read", "unique"),
 )
 _HOMES = {
@@ -50,6 +51,7 @@ __all__ = [
     "QualityGate",
     "Resources",
     "Tune",
+    "Unit",
     "__version__",
     "between",
     "cast",

@@ -69,7 +69,8 @@ def test_use_is_metered(engine: LocalEngine, start: Start) -> None:
 
 
 def test_timeout_ends_the_whole_tree(engine: LocalEngine, start: Start) -> None:
-    program = "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid); import time; time.sleep(60)"
+    program = """import subprocess, time
+print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid); time.sleep(60)"""
     status = ended(engine, start(program, timeout_s=0.5))
 
     assert status.cause == "timeout"

@@ -8,7 +8,7 @@ import pytest
 from sill.core.actors import PLATFORM, Actor
 from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound, Refused, TooLarge
 from sill.lake.service import Lake
-from sill.lake.types import Between, Fill, QualityGate, TableSpec, Unique
+from sill.lake.types import Between, Fill, Matches, QualityGate, TableSpec, Unique
 from sill.stores.database import Database
 from sill.stores.log import events_after
 
@@ -196,3 +196,32 @@ async def test_another_tenants_table_is_not_there(lake: Lake) -> None:
         await lake.scan(other, "q", "t")
     with pytest.raises(Forbidden):
         await lake.append(reader, "p", "t", people([1]))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        TableSpec(project="p", name="t", key=("a b",)),
+        TableSpec(project="p", name="t", rules=(Matches(column="a", pattern="("),)),
+        TableSpec(project="p", name="t", rules=(Matches(column="a", pattern="x" * 1001),)),
+        TableSpec(project="p", name="t", rules=(Unique(columns=()),)),
+        TableSpec(project="p", name="t", rules=(Between(column="a"),) * 1001),
+        TableSpec(project="p", name="t", gate=QualityGate(quarantined_fraction_max=2)),
+    ],
+    ids=["key", "pattern", "long pattern", "unique", "many", "gate"],
+)
+async def test_declarations_without_sense_are_refused(lake: Lake, spec: TableSpec) -> None:
+    with pytest.raises(InvalidValue):
+        await lake.declare(PLATFORM, spec)
+
+
+async def test_declaring_again_changes_rules_and_keeps_rows(lake: Lake, database: Database) -> None:
+    await lake.append(PLATFORM, "p", "t", people([1]))
+    spec = TableSpec(project="p", name="t", rules=(Between(column="age", high=5, action="repair"),))
+
+    declared = await lake.declare(PLATFORM, spec)
+    assert await lake.declare(PLATFORM, spec) == declared
+    await lake.append(PLATFORM, "p", "t", people([9], first=2))
+
+    assert sorted((await lake.scan(PLATFORM, "p", "t")).column("age").to_pylist()) == [1, 5]
+    assert kinds(database) == ["table.declared", "table.appended", "table.declared", "table.appended"]

@@ -52,7 +52,7 @@ async def test_rollback_brings_back_rows_and_columns(lake: Lake) -> None:
     assert await values(lake) == [1, 2, 3]
 
 
-async def test_maintain_joins_files_and_frees_what_expired(lake: Lake, blobs: Blobs) -> None:
+async def test_maintain_joins_files_and_frees_what_expired(lake: Lake, blobs: Blobs, clock: ManualClock) -> None:
     first, *_ = await fill(lake, *([i] for i in range(6)))
     files_before = len(list(blobs.names("lake/p/")))
 
@@ -60,7 +60,8 @@ async def test_maintain_joins_files_and_frees_what_expired(lake: Lake, blobs: Bl
     assert (kept.files_before, kept.files_after, kept.snapshots_expired) == (6, 1, 0)
     assert await values(lake, snapshot_id=first) == [0]
 
-    report = await lake.maintain(PLATFORM, "p", "t", Upkeep(keep_s=-1e9))
+    clock.advance(1e9)
+    report = await lake.maintain(PLATFORM, "p", "t", Upkeep(keep_s=0))
     assert report.bytes_freed > 0
     assert len(list(blobs.names("lake/p/"))) < files_before
     assert await values(lake) == [0, 1, 2, 3, 4, 5]
@@ -162,3 +163,21 @@ async def test_limit_and_columns_are_kept(lake: Lake) -> None:
     }
     with pytest.raises(InvalidValue, match="no column 'z'"):
         await lake.scan(PLATFORM, "p", "t", columns=("z",))
+
+
+async def test_the_oldest_snapshots_are_forgotten_beyond_the_limit(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sill.lake.evolve.SNAPSHOTS_MAX", 4)
+    monkeypatch.setattr("sill.lake.evolve.SNAPSHOTS_DROPPED", 2)
+
+    await fill(lake, *([i] for i in range(6)))
+
+    assert len(await lake.snapshots(PLATFORM, "p", "t")) <= 4
+    assert await values(lake) == list(range(6))
+
+
+@pytest.mark.parametrize("keep_s", [-1, 1e300, float("nan")])
+async def test_times_beyond_sense_are_refused(lake: Lake, keep_s: float) -> None:
+    await fill(lake, [1])
+
+    with pytest.raises(InvalidValue, match="keep_s"):
+        await lake.maintain(PLATFORM, "p", "t", Upkeep(keep_s=keep_s))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sill.core.actors import Actor
-from sill.runs.types import Resources, Run, RunSpec
+from sill.runs.types import LogChunk, Resources, Run, RunSpec
 
 WAIT_S = 20.0
 HOST = Path(__file__).parent / "host.py"
@@ -62,9 +62,10 @@ def over(host: Any) -> Callable[[Run], Awaitable[Run]]:
     """Wait until a run is over; returns it."""
 
     async def wait(run: Run) -> Run:
+        chunk = LogChunk(text="", next_offset=0, is_end=False)
         async with asyncio.timeout(WAIT_S):
-            while not (now := await host.runs.run(ADA, run.project, run.id)).state.is_final:
-                await asyncio.sleep(0.02)
-        return now
+            while not chunk.is_end:
+                chunk = await host.runs.logs(ADA, run.project, run.id, chunk.next_offset, 1.0)
+        return await host.runs.run(ADA, run.project, run.id)  # type: ignore[no-any-return]
 
     return wait

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from sill.core.actors import Actor
 from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound, Refused
 from sill.runs.types import Batch, InlineRun, Metric, Provenance, Resources, RunSpec, RunState, RunUpdate
+from sill.safety.archive import pack
 from sill.stores.log import events_after
 
 pytestmark = pytest.mark.anyio
@@ -68,10 +68,11 @@ async def test_a_failed_run_is_tried_again_and_finds_its_files(
 
 
 async def test_a_run_that_fails_says_how(working: Any, ada: Actor, program: Any, over: Any) -> None:
-    run = await over(await working.runs.submit(ada, "p", program("raise SystemExit(5)")))
+    run = await over(await working.runs.submit(ada, "p", program("print('no disk'); raise SystemExit(5)")))
 
     assert run.state is RunState.FAILED
-    assert (await working.runs.why(ada, "p", run.id)).text == "the command ended with exit code 5."
+    why = await working.runs.why(ada, "p", run.id)
+    assert why.text == "the command ended with exit code 5. Its last line: no disk"
 
 
 async def test_a_timeout_is_the_reason(working: Any, ada: Actor, program: Any, over: Any) -> None:
@@ -102,7 +103,7 @@ async def test_a_waiting_run_says_what_it_waits_for(working: Any, ada: Actor, pr
     waits = await working.runs.submit(ada, "p", program(resources=whole))
     async with asyncio.timeout(10):
         while "needs" not in (await working.runs.run(ada, "p", waits.id)).reason:
-            await asyncio.sleep(0.02)
+            await working.runs.logs(ada, "p", waits.id, 0, 0.05)
 
     assert (await working.runs.why(ada, "p", waits.id)).text == "needs 3.5 cpus, 0.5 of 4 are free"
 
@@ -140,13 +141,15 @@ async def test_killed_control_plane_neither_loses_nor_doubles_a_run(
     text = f"import time; open({str(tmp_path / 'ran')!r}, 'a').write('x'); print('up'); time.sleep(1); print('done')"
     run = await host.runs.submit(ada, "p", program(text))
     for _ in range(2):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as plane:
-            while "up" not in (await host.runs.logs(ada, "p", run.id, 0, 1.0)).text:
-                continue
-            plane.kill()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as plane:
-        ended = await over(run)
+        plane = await asyncio.create_subprocess_exec(*command)
+        while "up" not in (await host.runs.logs(ada, "p", run.id, 0, 1.0)).text:
+            continue
         plane.kill()
+        await plane.wait()
+    plane = await asyncio.create_subprocess_exec(*command)
+    ended = await over(run)
+    plane.kill()
+    await plane.wait()
 
     assert (ended.state, ended.attempt) == (RunState.FINISHED, 1)
     assert (tmp_path / "ran").read_text() == "x"
@@ -156,7 +159,8 @@ async def test_killed_control_plane_neither_loses_nor_doubles_a_run(
 async def test_outputs_become_artifacts_and_links_are_listed_as_refused(
     working: Any, ada: Actor, program: Any, over: Any
 ) -> None:
-    text = "import os; os.chdir(os.environ['SILL_RUN_FOLDER'] + '/outputs'); open('m.txt', 'w').write('m'); os.symlink('/etc/passwd', 'l')"
+    text = """import os; os.chdir(os.environ['SILL_RUN_FOLDER'] + '/outputs')
+open('m.txt', 'w').write('m'); os.symlink('/etc/passwd', 'l')"""
     run = await over(await working.runs.submit(ada, "p", program(text)))
 
     assert [found.path for found in (await working.tracking.artifacts(ada, "p", run.id)).items] == ["m.txt"]
@@ -164,8 +168,6 @@ async def test_outputs_become_artifacts_and_links_are_listed_as_refused(
 
 
 async def test_code_is_checked_kept_and_run(working: Any, ada: Actor, over: Any, tmp_path: Path) -> None:
-    from sill.safety.archive import pack
-
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "job.py").write_text("print('from code')")
     code = await working.runs.upload_code(ada, "p", _chunks(pack(tmp_path / "code")))
@@ -218,6 +220,60 @@ async def test_an_inline_run_is_kept_whole(host: Any, ada: Actor, program: Any) 
     data = await host.tracking.data(ada, "p", run.id)
     assert (data.metrics, data.params) == ({"auc": 0.9}, {"lr": "0.1"})
     assert [child.id for child in (await host.runs.runs(ada, "p", parent_id=parent.id)).items] == [run.id]
+
+
+async def test_runs_are_listed_newest_first_in_pages(host: Any, ada: Actor, program: Any) -> None:
+    ids = [(await host.runs.submit(ada, "p", program(experiment=f"e{n % 2}"))).id for n in range(4)]
+    page = await host.runs.runs(ada, "p", limit=3)
+
+    assert len(page.items) == 3
+    assert {run.id for run in (*page.items, *(await host.runs.runs(ada, "p", after=page.next)).items)} == set(ids)
+    assert len((await host.runs.runs(ada, "p", experiment="e1")).items) == 2
+    with pytest.raises(InvalidValue):
+        await host.runs.runs(ada, "p", state="sleeping")
+
+
+async def test_a_queued_run_cannot_be_deleted_and_one_that_is_over_not_lost(
+    working: Any, ada: Actor, program: Any
+) -> None:
+    run = await working.runs.submit(ada, "p", program("import time; time.sleep(60)"))
+    with pytest.raises(Conflict, match="only runs that are over"):
+        await working.runs.delete(ada, "p", run.id)
+
+    assert await working.runs.lost() == []
+
+
+async def test_code_that_is_gone_fails_the_run_with_the_reason(
+    working: Any, ada: Actor, program: Any, over: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "job.py").write_text("")
+    code = await working.runs.upload_code(ada, "p", _chunks(pack(tmp_path / "code")))
+    spec = program(code=code.digest, resources=Resources(cpus=4.0, memory_bytes=1024**2))
+    await working.runs.submit(ada, "p", program("import time; time.sleep(.5)"))
+    run = await working.runs.submit(ada, "p", spec)
+    working.blobs.delete(code.digest)
+
+    assert f"it could not be started: no blob {code.digest}" in (await over(run)).reason
+
+
+async def test_on_either_database_a_run_goes_through(
+    database_url: str, ada: Actor, program: Any, tmp_path: Path
+) -> None:
+    host = sys.modules["runs_host"].build(tmp_path / "other", database_url=database_url)
+    async with sys.modules["runs_host"].working(host):
+        run = await host.runs.submit(ada, "p", program("print('ok')", params={"a": "1"}))
+        chunk = await host.runs.logs(ada, "p", run.id, 0, 10.0)
+        await host.tracking.log(
+            ada, "p", run.id, Batch(metrics=tuple(Metric(key="m", value=n, step=n) for n in range(9)))
+        )
+        while not chunk.is_end:
+            chunk = await host.runs.logs(ada, "p", run.id, chunk.next_offset, 10.0)
+
+    assert (await host.runs.run(ada, "p", run.id)).state is RunState.FINISHED
+    assert len(await host.tracking.history(ada, "p", run.id, "m", 4)) == 4
+    assert await host.tracking.data(ada, "p", run.id) is not None
+    host.database.close()
 
 
 async def test_a_job_reports_of_itself_only(host: Any, ada: Actor, program: Any) -> None:

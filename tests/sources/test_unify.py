@@ -89,7 +89,9 @@ def test_a_day_that_does_not_exist_stays_text(read: Read) -> None:
 
 
 def test_a_pattern_reads_named_columns(read: Read) -> None:
-    found = read("when,x\n31.12.2023 23:30,1\n,2\n", times=("when",), time_format="%d.%m.%Y %H:%M", time_zone="Asia/Tokyo")
+    found = read(
+        "when,x\n31.12.2023 23:30,1\n,2\n", times=("when",), time_format="%d.%m.%Y %H:%M", time_zone="Asia/Tokyo"
+    )
     assert column(found, "when") == [datetime(2023, 12, 31, 14, 30, tzinfo=UTC), None]
 
 
@@ -106,7 +108,9 @@ def test_epoch_numbers_of_a_time_column_are_times(read: Read, number: str) -> No
 
 
 def test_a_unit_converts_all_or_those_beyond(read: Read) -> None:
-    found = read("h,w\n180,80000\n170,70\n", units=(Unit(column="h", scale=0.01), Unit(column="w", scale=0.001, above=500)))
+    found = read(
+        "h,w\n180,80000\n170,70\n", units=(Unit(column="h", scale=0.01), Unit(column="w", scale=0.001, above=500))
+    )
     assert column(found, "h") == pytest.approx([1.8, 1.7])
     assert column(found, "w") == pytest.approx([80.0, 70.0])
 

@@ -136,7 +136,6 @@ def _join(
     spec: TrainingSpec, view: FeatureView, table: "pa.Table", feedback: "pa.Table | None", features: Sequence[str]
 ) -> _Joined:
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     table = table.filter(pc.is_valid(table[spec.label]))
@@ -145,12 +144,11 @@ def _join(
         return own
     label = _label_of(feedback, spec)
     feedback = _in_time(feedback.filter(pc.is_valid(feedback[label])))
-    shared = feedback.select([name for name in feedback.column_names if name in table.column_names])
     return _Joined(
         X=np.concatenate([own.X, matrix(feedback, features)]),
         labels=own.labels + feedback[label].to_pylist(),
         entities=own.entities + _entities(feedback, _request_key(feedback, view)),
-        table=pa.concat_tables([_plain(table), _plain(shared)], promote_options="permissive"),
+        table=_stack(table, feedback),
         feedback_rows=feedback.num_rows,
     )
 
@@ -206,14 +204,21 @@ def feature_columns(spec: TrainingSpec, view: FeatureView, schema: "pa.Schema") 
 
 
 def matrix(table: "pa.Table", features: Sequence[str]) -> "np.ndarray[Any, Any]":
-    """The feature columns as float32 [n, features]; a missing value or column is NaN."""
+    """The feature columns as float32 [n, features]; a missing value or column is NaN.
+
+    Raises:
+        InvalidValue: a column holds something that is no number.
+    """
     import numpy as np
     import pyarrow as pa
 
     x = np.full((table.num_rows, len(features)), np.nan, dtype=np.float32)
     for place, name in enumerate(features):
         if name in table.column_names and table.num_rows:
-            x[:, place] = table[name].cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            try:
+                x[:, place] = table[name].cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as wrong:
+                raise InvalidValue(f"column {name!r} holds no numbers: {shorten(str(wrong))}.", field=name) from wrong
     return x
 
 
@@ -289,21 +294,26 @@ def _in_time(feedback: "pa.Table") -> "pa.Table":
     return feedback.sort_by("at_us") if "at_us" in feedback.column_names else feedback
 
 
-def _plain(table: "pa.Table") -> "pa.Table":
-    """Numbers as float64, all else as texts, so that two tables can be joined whatever their types were."""
+def _stack(upper: "pa.Table", lower: "pa.Table") -> "pa.Table":
+    """Two tables as one. Numbers on both sides become float64, all else texts; a column one side lacks is missing there."""
     import pyarrow as pa
 
-    def is_number(kind: Any) -> bool:
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind))
+    def is_number(table: Any, name: str) -> bool:
+        if name not in table.column_names:
+            return True
+        kind = table.schema.field(name).type
+        numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+        return any(is_kind(kind) for is_kind in numbers)
 
-    def text(value: Any) -> str | None:
-        return None if value is None else class_name(value)
+    def column(table: Any, name: str) -> Any:
+        if name not in table.column_names:
+            return pa.nulls(table.num_rows, pa.float64() if is_number(upper, name) else pa.string())
+        if is_number(upper, name) and is_number(lower, name):
+            return table[name].cast(pa.float64(), safe=False)
+        return pa.array(
+            [None if value is None else class_name(value) for value in table[name].to_pylist()], pa.string()
+        )
 
-    return pa.table(
-        {
-            name: column.cast(pa.float64(), safe=False)
-            if is_number(column.type)
-            else pa.array([text(value) for value in column.to_pylist()], pa.string())
-            for name, column in zip(table.column_names, table.columns, strict=True)
-        }
-    )
+    names = upper.column_names
+    tables = [pa.table({name: column(table, name) for name in names}) for table in (upper, lower)]
+    return pa.concat_tables(tables)

@@ -8,6 +8,7 @@ import msgspec
 
 from sill.agent.calling import call, find_function
 from sill.agent.platform import Platform
+from sill.agent.recording import write_json
 from sill.core.errors import InvalidValue
 from sill.lake.types import WriteReport
 from sill.sdk.applying import is_local, local_files, upload_file
@@ -16,6 +17,8 @@ from sill.sources.types import IngestionSpec, Source
 if TYPE_CHECKING:
     import pyarrow as pa
 
+REPORT = "report.json"
+"""The artifact that holds the write's report."""
 _ALLOWED = "an Arrow table, a list of dicts, a pandas or Polars frame, or sill.read(...) is allowed"
 
 
@@ -38,6 +41,7 @@ def execute_ingestion(platform: Platform, task: Mapping[str, Any], folder: Path)
         else:
             report = platform.append(spec.table, as_table(returned), key, spec.name)
     say_report(report)
+    write_json(REPORT, report)
 
 
 def call_ingestion(spec: IngestionSpec, folder: Path) -> Any:

@@ -12,6 +12,7 @@ from sill.models.types import ModelVersion, RegisteredModel, VersionSpec
 from sill.runs.pipelines.types import CachedStep
 from sill.runs.types import Artifact, Batch, InlineRun, Run, RunData, RunSpec, RunUpdate
 from sill.sdk.client import Client
+from sill.sdk.pages import Page
 from sill.sdk.trainings import Trainings
 from sill.sources.types import IngestionSpec
 
@@ -126,10 +127,8 @@ class Platform:
 
     def artifact_digest(self, run_id: str, path: str) -> str:
         """Digest of a file a run left; empty if it left none of that name."""
-        left: tuple[Artifact, ...] = self.client.call(
-            "GET", f"/projects/{{project}}/runs/{run_id}/artifacts", tuple[Artifact, ...]
-        )
-        return next((artifact.digest for artifact in left if artifact.path == path), "")
+        left: Page[Artifact] = self.client.call("GET", f"/projects/{{project}}/runs/{run_id}/artifacts", Page[Artifact])
+        return next((artifact.digest for artifact in left.items if artifact.path == path), "")
 
     def cached_step(self, key: str) -> CachedStep:
         """What a step made before; NotFound if nothing."""
@@ -148,7 +147,7 @@ class Platform:
             writer.write_table(data)
         return self.client.call(
             "POST",
-            f"/projects/{{project}}/tables/{table}/append",
+            f"/projects/{{project}}/tables/{table}/rows",
             WriteReport,
             content=sink.getvalue().to_pybytes(),
             content_type=ARROW,

@@ -19,8 +19,8 @@ from sill.api.services import build_services
 from sill.core.clock import SystemClock
 from sill.core.errors import Conflict, Forbidden, SillError
 from sill.core.settings import Settings, read_settings
-from sill.safety.gate import uvicorn_config
-from sill.safety.secrets import redacting_handler
+from sill.safety.listener import uvicorn_config
+from sill.safety.redaction import RedactingFilter, Redactor
 
 
 def main() -> int:
@@ -46,9 +46,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     """Build the services, serve the app, and close what was built."""
     services = await build_services(settings, SystemClock())
     services.inference.start()
-    config = uvicorn_config(
-        build_app(services), ssl_certfile=settings.tls_cert or None, ssl_keyfile=settings.tls_key or None
-    )
+    config = uvicorn_config(build_app(services), tls_cert=settings.tls_cert, tls_key=settings.tls_key)
+
     server = Announcing(config, settings)
     try:
         gc.freeze()  # what start-up made lives as long as the process; the collector need not look at it again
@@ -146,7 +145,9 @@ def listen(settings: Settings) -> socket.socket:
 
 def start_logging(settings: Settings) -> None:
     """Everything goes to `logs/control.log`, redacted, one line a record."""
-    handler = redacting_handler(settings.home / "logs" / "control.log")
+    handler = logging.FileHandler(settings.home / "logs" / "control.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.addFilter(RedactingFilter(Redactor()))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
 

@@ -80,7 +80,7 @@ def _query(request: Request, route: Route) -> Any:
     if len(given) != len(request.query_params.multi_items()):
         raise InvalidValue("a query parameter is given twice.", fix="Give each once.")
     for name, value in given.items():
-        strict_json.check_text(value, name)
+        _check_text(value, name)
     if route.query is None:
         if given and not route.is_raw:
             raise InvalidValue(
@@ -91,6 +91,12 @@ def _query(request: Request, route: Route) -> Any:
         return msgspec.convert(given, route.query, strict=False)
     except msgspec.ValidationError as wrong:
         raise InvalidValue(f"the query is wrong: {wrong}.", fix="See /api/v1/openapi.json.", field="query") from wrong
+
+
+def _check_text(value: str, name: str) -> None:
+    """Refuse what no text of a person holds: control characters, and bytes that were not UTF-8."""
+    if not value.isprintable() or "\ufffd" in value:
+        raise InvalidValue(f"query parameter {shorten(name)!r} holds characters that are not text.", fix="Send UTF-8.", field="query")
 
 
 async def _body(request: Request, route: Route, services: "Services") -> Any:

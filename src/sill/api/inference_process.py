@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from sill.core.settings import Settings
+from sill.safety.private_files import write_private
 
 RESTART_PAUSE_S = 0.5
 RESTART_PAUSE_S_MAX = 10.0
@@ -25,9 +26,9 @@ logger = logging.getLogger("sill.inference")
 class InferenceProcess:
     """The inference plane, seen from the control plane. A worker: `run` keeps it alive for ever."""
 
-    def __init__(self, settings: Settings, token_file: Path) -> None:
+    def __init__(self, settings: Settings, token: str) -> None:
         self._settings = settings
-        self._token_file = token_file
+        self._token = token
         self.folder = settings.home / "inference"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +57,7 @@ class InferenceProcess:
             **{name: value for name, value in os.environ.items() if not name.startswith(("LD_", "PYTHON"))},
             "SILL_HOME": str(self._settings.home),
             "SILL_PORT": str(self._settings.port),
-            "SILL_TOKEN_FILE": str(self._token_file),
+            "SILL_TOKEN_FILE": str(self._write_token()),
             "SILL_URL": self._settings.url,
         }
         with (logs / "inference.log").open("ab") as output:
@@ -94,6 +95,14 @@ class InferenceProcess:
                 self._child.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self._child.kill()
+
+    def _write_token(self) -> Path:
+        """The file the inference plane reads its token from; written again only if the token has changed."""
+        file = self.folder / "token"
+        if not file.exists() or file.read_text() != self._token:
+            file.unlink(missing_ok=True)
+            write_private(file, self._token.encode())
+        return file
 
     @property
     def _lock_file(self) -> Path:

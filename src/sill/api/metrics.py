@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, func, select
 
-from sill.models.service import VERSIONS
-from sill.monitors.service import INCIDENTS
+from sill.models.store import VERSIONS
+from sill.monitors.store import INCIDENTS
 from sill.runs.store import RUNS
 from sill.runs.types import RunState
 from sill.stores.database import Database

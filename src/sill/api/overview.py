@@ -18,7 +18,7 @@ async def look_over(services: "Services", actor: Actor, project: str) -> Overvie
     runs = await services.runs.runs(actor, project, limit=RUNS_SHOWN)
     waiting = await services.runs.count(actor, project, RunState.QUEUED)
     going = await services.runs.count(actor, project, RunState.RUNNING)
-    endpoints = await services.endpoints.endpoints(actor, project)
+    endpoints = (await services.endpoints.endpoints(actor, project)).items
     incidents = await services.monitors.incidents(actor, project, limit=INCIDENTS_SHOWN)
     report = await services.costs.report(actor, project)
     return Overview(
@@ -27,7 +27,7 @@ async def look_over(services: "Services", actor: Actor, project: str) -> Overvie
         runs=runs.items,
         runs_waiting=waiting,
         runs_going=going,
-        models=await services.models.models(actor, project),
+        models=(await services.models.models(actor, project)).items,
         endpoints=endpoints,
         traffic={each.name: await services.traffic.stats(actor, project, each.name) for each in endpoints},
         incidents=incidents.items,

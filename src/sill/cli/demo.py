@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from sill.cli.output import Options, show_json
-from sill.demo.telling import tell
 
 
 class Story(StrEnum):
@@ -28,6 +27,8 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the platform running, to look at.")] = False,
 ) -> None:
     """Tell the whole loop on real data, step by step: ingest, train, serve, drift, retrain, roll out."""
+    from sill.demo.telling import tell
+
     told = tell(story.value, keep=keep, is_silent=Options.as_json)
     if Options.as_json:
         show_json(told)

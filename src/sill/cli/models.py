@@ -28,15 +28,15 @@ def models(
         return
     if name:
         found = stages().models.versions(name).items
-        rows = [
+        versions = [
             (each.version, each.state.value, _metrics(each.spec.evaluation.metrics), each.gate_report and each.gate_report.reason)
             for each in found
         ]
-        show_table(found, name, ("version", "state", "metrics", "gate"), rows, "no version yet.")
+        show_table(found, name, ("version", "state", "metrics", "gate"), versions, "no version yet.")
         return
     listed = stages().models.list().items
-    rows_of_all = [(each.name, each.latest, _aliases(each.aliases), when(each.created_us)) for each in listed]
-    show_table(listed, "models", ("name", "versions", "aliases", "made"), rows_of_all, "no model yet: train one.")
+    rows = [(each.name, each.latest, _aliases(each.aliases), when(each.created_us)) for each in listed]
+    show_table(listed, "models", ("name", "versions", "aliases", "made"), rows, "no model yet: train one.")
 
 
 def endpoints(
@@ -45,11 +45,11 @@ def endpoints(
     """Endpoints; or the revisions of one, with their share of the traffic and why."""
     if name:
         endpoint = stages().endpoints.get(name)
-        rows = [
+        revisions = [
             (each.number, each.model_version, each.state.value, f"{each.weight} %", when(each.state_us), each.reason)
             for each in endpoint.revisions
         ]
-        show_table(endpoint, name, ("revision", "version", "state", "share", "since", "why"), rows, "no revision yet.")
+        show_table(endpoint, name, ("revision", "version", "state", "share", "since", "why"), revisions, "no revision yet.")
         return
     found = stages().endpoints.list().items
     rows = [(each.name, each.model, _live(each), f"p99 {each.spec.slo.p99_ms:g} ms", _url(each.name)) for each in found]
@@ -99,7 +99,7 @@ def infer(
     except msgspec.DecodeError as wrong:
         raise InvalidValue(f"the features are no JSON object of numbers and texts: {wrong}.", fix='{"age": 41, "plan": "free"}') from wrong
     answer = stages().traffic.infer(endpoint, values)
-    show_line(answer, f"{answer.prediction}  ({answer.id}, version {answer.model_version})")
+    show_line(answer, f"{answer.predictions[0]}  ({answer.request_id}, version {answer.model_version})")
 
 
 def label(

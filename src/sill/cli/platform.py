@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
+from sill.api.types import Overview
 from sill.cli.client import client
 from sill.cli.output import Options, console, progress, show_json, show_line, show_table, size, text
 from sill.core.errors import NotFound
 from sill.sdk.platform import Platform
-from sill.sdk.project import apply as apply_project
+from sill.sdk.applying import apply as apply_project
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +71,7 @@ def top(
             console.clear()
         going = f"{overview.runs_going} going, {overview.runs_waiting} waiting"
         console.print(f"[bold]{overview.project}[/]   {going}   {overview.predictions} predictions")
-        for name, rows in platform.summarise(overview):
+        for name, rows in summarise(overview):
             show_table(None, name, ("name", "state", "detail"), rows, f"{name}: none")
         cost = overview.cost
         source = f"±{cost.uncertainty:.0%}, {cost.energy_source}"
@@ -78,6 +79,23 @@ def top(
         if not every or not console.is_terminal:
             return
         time.sleep(every)
+
+
+def summarise(overview: Overview) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """The overview as titled rows of (name, state, detail)."""
+    return [
+        ("tables", [(each.name, f"{each.rows} rows", f"{len(each.columns)} columns") for each in overview.tables]),
+        ("runs", [(each.name or each.id, each.state.value, each.reason) for each in overview.runs[:8]]),
+        (
+            "endpoints",
+            [
+                (each.name, f"version {live.model_version}" if (live := each.live()) else "none", f"{len(each.revisions)} revisions")
+                for each in overview.endpoints
+            ],
+        ),
+        ("incidents", [(each.endpoint, each.kind.value, each.summary) for each in overview.incidents if each.is_open]),
+        ("triggers", [(each.name, f"fired {each.fired}", each.reason) for each in overview.triggers]),
+    ]
 
 
 def doctor() -> None:

@@ -171,12 +171,12 @@ class Story:
             self.ask(max(0, missing) + REQUESTS_PER_BURST, is_shifted=True)
             joined = self.label(self.asked[self.calm_requests :])
             trigger = until(self._fired, STATE_S_MAX, "the trigger fires")
-            say(f"{joined} labels joined to their requests by id; {trigger.name} fired: {trigger.reason}")
+            say(f"{joined} labels joined to their requests by id; {trigger.name} fired: {trigger.fired_for}")
             run = self.finished(self.sill.runs.get(trigger.last_run_id))
             version = self.version(2)
             self.tell_gate(say, version)
             self.facts["versions"]["2"] = version_facts(version)
-            self.facts["retrain"] = {"labels": joined, "run": run.id, "reason": trigger.reason}
+            self.facts["retrain"] = {"labels": joined, "run": run.id, "reason": trigger.fired_for}
 
     def roll_out(self) -> None:
         """Version 2 takes over, step by step."""
@@ -231,7 +231,7 @@ class Story:
             self.sent += 1
             try:
                 answer = self.sill.traffic.infer(self.endpoint, features, entity={self.key: entity})
-                self.asked.append((answer.id, entity))
+                self.asked.append((answer.request_id, entity))
             except Exception as wrong:  # counted and shown: the story promises that there is none
                 self.failed += 1
                 self.teller.say(f"request {self.sent} failed: {wrong}")

@@ -56,7 +56,9 @@ def fill(online: Online, namespace: str, view: FeatureView, rows: "pa.Table", sn
     """
     newest = newest_rows(rows, view.entity, view.time)
     if newest.num_rows > ENTITIES_MAX:
-        raise TooLarge(f"view {view.name!r} has {newest.num_rows:,} entities; at most {ENTITIES_MAX:,} are kept online.")
+        raise TooLarge(
+            f"view {view.name!r} has {newest.num_rows:,} entities; at most {ENTITIES_MAX:,} are kept online."
+        )
     kinds = tuple(_kind(newest.schema.field(name).type, name) for name in view.entity)
     names = [name for name in newest.column_names if name not in view.entity and name != view.time]
     for batch in newest.to_batches(max_chunksize=ROWS_PER_PUT):
@@ -71,7 +73,7 @@ def fill(online: Online, namespace: str, view: FeatureView, rows: "pa.Table", sn
         online.put_many(namespace, put)
     mark = Mark(kinds=kinds, entities=newest.num_rows, snapshot_id=snapshot_id)
     online.put_many(namespace, {MARK: msgspec.msgpack.encode(mark)})
-    return newest.num_rows
+    return mark.entities
 
 
 def find_mark(online: Online, namespace: str) -> Mark | None:

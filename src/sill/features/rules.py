@@ -44,7 +44,9 @@ def check_view(view: FeatureView) -> FeatureView:
             field="ttl_s",
         )
     if len(view.sql) > SQL_LENGTH_MAX:
-        raise InvalidValue(f"sql has {len(view.sql):,} characters; at most {SQL_LENGTH_MAX:,} are allowed.", field="sql")
+        raise InvalidValue(
+            f"sql has {len(view.sql):,} characters; at most {SQL_LENGTH_MAX:,} are allowed.", field="sql"
+        )
     return view
 
 

@@ -190,9 +190,7 @@ class Features:
         """All rows of the view at the snapshots: entity, time and features."""
         if not view.sql:
             pinned = snapshots[view.table]
-            return check_columns(
-                view, await self._lake.scan(PLATFORM, view.project, view.table, snapshot_id=pinned)
-            )
+            return check_columns(view, await self._lake.scan(PLATFORM, view.project, view.table, snapshot_id=pinned))
         pins = {name: snapshot for name, snapshot in snapshots.items() if snapshot}
         query = SqlQuery(query=view.sql, snapshots=pins, limit=self._sql_rows_max)
         rows = await self._lake.sql(PLATFORM, view.project, query)

@@ -189,7 +189,7 @@ class Governance:
         return tuple(project for project in found if actor.may_touch(project.project))
 
     async def delete_project(self, actor: Actor, name: str) -> None:
-        """Remove an empty project, with its lineage, its secrets and its meter records. Its events stay.
+        """Remove an empty project, with its declarations, lineage, secrets and meter records. Its events stay.
 
         Raises:
             Conflict: it still has things; `details` counts them by kind.

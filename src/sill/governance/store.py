@@ -3,10 +3,9 @@
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Table, Text, delete, func, insert, select, update
 
-from sill.governance.lineage import edges
 from sill.governance.types import Project, Token
 from sill.stores.database import Documents, Tx, metadata
-from sill.stores.database.schema import cursors, events, idempotency, key_type
+from sill.stores.database.schema import events, key_type
 
 PROJECTS = Documents("projects", Project, key="project")
 TOKENS = Documents("tokens", Token, key="id", columns=("digest", "name", "expires_us"))
@@ -22,9 +21,9 @@ secrets = Table(
 )
 """`sealed` is base64 of what `safety.secrets.SecretBox` made."""
 
-_NOT_THINGS = {events.name, idempotency.name, cursors.name, PROJECTS.table.name, TOKENS.table.name}
-_LEFTOVERS = {edges.name, secrets.name, "meter_records"}
-"""What a project without things may still have; it goes with the project."""
+THINGS = ("tables", "runs", "models", "endpoints")
+"""Tables of what holds data or works: these are deleted one by one, by whoever keeps them, which frees their bytes."""
+_STAYS = (events.name, PROJECTS.table.name, TOKENS.table.name)
 
 
 def find_token(connection: Connection, digest: str) -> Token | None:
@@ -42,20 +41,19 @@ def live_tokens(connection: Connection, now_us: int) -> list[Token]:
 
 
 def things_of(connection: Connection, project: str) -> dict[str, int]:
-    """How many rows of what the project has, in any table of any stage."""
+    """How many things of what kind the project has."""
     counted: dict[str, int] = {}
-    for table in metadata.sorted_tables:
-        if "project" in table.c and table.name not in _NOT_THINGS | _LEFTOVERS:
-            number = connection.execute(select(func.count()).where(table.c.project == project)).scalar_one()
-            if number:
-                counted[table.name] = number
-    return counted
+    for name in THINGS:
+        table = metadata.tables.get(name)
+        if table is not None:
+            counted[name] = connection.execute(select(func.count()).where(table.c.project == project)).scalar_one()
+    return {name: number for name, number in counted.items() if number}
 
 
 def remove_leftovers(tx: Tx, project: str) -> None:
-    """Remove lineage, secrets and meter records of a project."""
+    """Remove what a project without things may still have, in any stage: declarations, lineage, secrets, counts."""
     for table in metadata.sorted_tables:
-        if table.name in _LEFTOVERS:
+        if "project" in table.c and table.name not in _STAYS:
             tx.execute(delete(table).where(table.c.project == project))
 
 

@@ -8,13 +8,14 @@ from sill.core.actors import Actor
 from sill.core.errors import InvalidValue, Limited
 from sill.core.names import NAME_LENGTH_MAX, check_column, check_name
 from sill.lake.catalog import Parts
-from sill.lake.rules import RULES_MAX
+from sill.lake.rules import RULES_MAX, matching
 from sill.lake.store import QUARANTINE_SUFFIX, TABLES, is_quarantine
-from sill.lake.types import Table, TableSpec, Unique
+from sill.lake.types import Matches, Table, TableSpec, Unique
 from sill.stores.database import Tx
 
 TABLES_MAX = 10_000
 """Most tables a project may have."""
+PATTERN_LENGTH_MAX = 1_000
 TABLE_NAME_LENGTH_MAX = NAME_LENGTH_MAX - len(QUARANTINE_SUFFIX)
 
 
@@ -35,10 +36,23 @@ def check_spec(spec: TableSpec) -> TableSpec:
             raise InvalidValue("rule unique names no column; at least one is needed.", field="rules")
         for column in columns:
             check_column(column, "rules")
+        if isinstance(rule, Matches):
+            _check_pattern(rule)
     for name in ("quarantined_fraction_max", "repaired_fraction_max"):
         if not 0 <= getattr(spec.gate, name) <= 1:
             raise InvalidValue(f"{name} {getattr(spec.gate, name)} is not within 0 to 1.", field=f"gate.{name}")
     return spec
+
+
+def _check_pattern(rule: Matches) -> None:
+    if len(rule.pattern) > PATTERN_LENGTH_MAX:
+        raise InvalidValue(
+            f"the pattern for {rule.column!r} has {len(rule.pattern)} characters; at most {PATTERN_LENGTH_MAX} are allowed.",
+            field="rules",
+        )
+    import pyarrow as pa
+
+    matching(rule, pa.array([], pa.string()))
 
 
 def check_table_name(name: str) -> str:

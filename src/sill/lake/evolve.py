@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sill.core.errors import InvalidValue, Refused
 from sill.lake.catalog import Change
 from sill.lake.schemas import Agreement, UnknownEmpty, agree
+from sill.lake.transactions import begin, expire
 from sill.lake.types import Table
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write_rows(
     if opened is None:
         opened = change.create(table, rows.schema)
     agreement = _agreement(opened, rows)
-    transaction = opened.transaction()
+    transaction = begin(opened)
     old = _retyped(opened, table, agreement) if agreement.retyped and mode == "append" else None
     _evolve(transaction, agreement)
     if mode == "overwrite" and opened.current_snapshot() is not None:
@@ -130,12 +131,8 @@ def _joined(old: "pa.Table", new: "pa.Table") -> "pa.Table":
 
 
 def _forget_oldest(transaction: Any, opened: Any) -> None:
-    from pyiceberg.table.update.snapshot import ExpireSnapshots
-
     snapshots = sorted(opened.metadata.snapshots, key=lambda one: one.timestamp_ms)
     if len(snapshots) < SNAPSHOTS_MAX:
         return
-    expire = ExpireSnapshots(transaction)
     kept = {reference.snapshot_id for reference in opened.metadata.refs.values()}
-    expire.by_ids([one.snapshot_id for one in snapshots[:SNAPSHOTS_DROPPED] if one.snapshot_id not in kept])
-    expire.commit()
+    expire(transaction, [one.snapshot_id for one in snapshots[:SNAPSHOTS_DROPPED] if one.snapshot_id not in kept])

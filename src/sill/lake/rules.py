@@ -73,6 +73,25 @@ def gate_reason(gate: QualityGate, rows: int, judged: Judged) -> str:
     return ""
 
 
+def matching(rule: Matches, texts: Any) -> Any:
+    """Which texts match in full.
+
+    Raises:
+        InvalidValue: the pattern is not a regular expression RE2 knows.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        return pc.match_substring_regex(texts, rf"\A(?:{rule.pattern})\z")
+    except pa.ArrowInvalid as wrong:
+        raise InvalidValue(
+            f"pattern {shorten(rule.pattern)!r} cannot be read: {shorten(str(wrong))}.",
+            fix="Write it in RE2's syntax, which has no look-around and no back-references.",
+            field="rules",
+        ) from wrong
+
+
 class _Work:
     """The batch while rules go over it: the rows still in, and what became of the others."""
 
@@ -206,10 +225,7 @@ class _Work:
             return
         if not pa.types.is_string(column.type):
             raise _not_for(rule.column, column, "matches", "text")
-        try:
-            good = pc.match_substring_regex(column, rf"\A(?:{rule.pattern})\z")
-        except pa.ArrowInvalid as wrong:
-            raise InvalidValue(f"pattern {shorten(rule.pattern)!r} cannot be read: {shorten(str(wrong))}.") from wrong
+        good = matching(rule, column)
         bad = pc.invert(pc.fill_null(good, True))
         self._violated(rule.column, bad, f"{rule.column} does not match {shorten(rule.pattern)}", rule.action, column)
 

@@ -1,8 +1,9 @@
 """The lake's use cases: declare, append, read, query, go back, tidy, delete."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sill.core.actors import Actor
 from sill.core.clock import Clock, Ids
@@ -23,8 +24,12 @@ from sill.stores.database import Database
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
+
 READ = "data:read"
 WRITE = "data:write"
+WRITERS = 4
+"""Threads that change tables. Changes of one table wait for each other; here they hold up nobody else's work."""
 
 
 class Lake:
@@ -34,6 +39,7 @@ class Lake:
         self._database = database
         self._settings = settings
         self._parts = Parts(database, blobs, clock, ids, Digests())
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="sill-lake")
 
     async def declare(self, actor: Actor, spec: TableSpec, key: str = "") -> Table:
         """Make a table, or change the rules of one that is there; its rows stay as they are."""
@@ -59,7 +65,7 @@ class Lake:
     async def delete(self, actor: Actor, project: str, name: str) -> Freed:
         """Take a table away with the rows it quarantined; its files go at once."""
         require(actor, WRITE, project)
-        return await asyncio.to_thread(upkeep.delete, self._parts, actor, project, name)
+        return await self._change(upkeep.delete, actor, project, name)
 
     async def append(
         self,
@@ -84,7 +90,7 @@ class Lake:
             Conflict: the key was used for other rows, or others kept changing the table.
         """
         require(actor, WRITE, project)
-        return await asyncio.to_thread(appending.append, self._parts, actor, project, table, data, key, mode, source)
+        return await self._change(appending.append, actor, project, table, data, key, mode, source)
 
     async def scan(
         self,
@@ -122,17 +128,17 @@ class Lake:
     async def rollback(self, actor: Actor, project: str, table: str, snapshot_id: int, key: str = "") -> Table:
         """Make an earlier snapshot the current one."""
         require(actor, WRITE, project)
-        return await asyncio.to_thread(upkeep.rollback, self._parts, actor, project, table, snapshot_id, key)
+        return await self._change(upkeep.rollback, actor, project, table, snapshot_id, key)
 
     async def maintain(self, actor: Actor, project: str, table: str, asked: Upkeep | None = None) -> UpkeepReport:
         """Join small files, let old snapshots go, remove files nothing points to."""
         require(actor, WRITE, project)
-        return await asyncio.to_thread(upkeep.maintain, self._parts, actor, project, table, asked or Upkeep())
+        return await self._change(upkeep.maintain, actor, project, table, asked or Upkeep())
 
     async def sweep(self, actor: Actor, project: str) -> Freed:
         """Remove what tables that are gone left behind."""
         require(actor, WRITE, project)
-        return await asyncio.to_thread(upkeep.sweep, self._parts, project)
+        return await self._change(lambda parts: upkeep.sweep(parts, project))
 
     async def sql(self, actor: Actor, project: str, query: SqlQuery) -> "pa.Table":
         """The result of one SELECT over the project's tables; see `lake.sql`.
@@ -146,9 +152,13 @@ class Lake:
         bounds = sql.Bounds(seconds=self._settings.sql_seconds_max, rows=query.limit)
         return await asyncio.to_thread(sql.query, query.query, self._loader(project, query.snapshots), bounds)
 
+    async def _change(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writers, work, self._parts, *arguments)
+
     def _loader(self, project: str, pinned: Mapping[str, int]) -> Any:
         def load(name: str) -> "pa.Table":
             found = self._database.read_sync(lambda connection: TABLES.get(connection, project, name))
+            sql.check_size(found)
             return reading.scan(self._parts, found, snapshot_id=pinned.get(name, 0))
 
         return load

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from sill.core.errors import InvalidValue, Limited, NotFound, Refused
 from sill.core.names import shorten
+from sill.lake.types import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 QUERY_LENGTH_MAX = 100_000
 TABLES_MAX = 50
+TABLE_BYTES_MAX = 2 * 1024**3
+"""Larger tables are not handed to DuckDB: they would not fit in memory beside others."""
+QUERIES_AT_ONCE_MAX = 4
 MEMORY = "1GB"
 THREADS = 2
 ROWS_PER_BATCH = 10_000
@@ -38,6 +42,9 @@ _LOCK = (
     "SET enable_external_access=false",
     "SET lock_configuration=true",
 )
+
+
+_running = threading.BoundedSemaphore(QUERIES_AT_ONCE_MAX)
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,24 @@ def query(text: str, load: Callable[[str], "pa.Table"], bounds: Bounds) -> "pa.T
         raise InvalidValue(
             f"the query has {len(text)} characters; at most {QUERY_LENGTH_MAX} are allowed.", field="query"
         )
+    if not _running.acquire(timeout=bounds.seconds):
+        raise Limited(f"{QUERIES_AT_ONCE_MAX} queries run already.", fix="Try again in a while.")
+    try:
+        return _answer(text, load, bounds)
+    finally:
+        _running.release()
+
+
+def check_size(table: Table) -> None:
+    """Refuse a table too big to be queried here."""
+    if table.size_bytes > TABLE_BYTES_MAX:
+        raise Refused(
+            f"table {table.name!r} has {table.size_bytes} bytes; at most {TABLE_BYTES_MAX} are queried here.",
+            fix="Read it with an engine that reads Iceberg, or scan some of its rows.",
+        )
+
+
+def _answer(text: str, load: Callable[[str], "pa.Table"], bounds: Bounds) -> "pa.Table":
     connection = _connect()
     try:
         names = _tables(connection, text)
@@ -172,7 +197,7 @@ def _run(connection: Any, text: str, bounds: Bounds) -> "pa.Table":
     timer.daemon = True
     timer.start()
     try:
-        reader = connection.execute(text).to_arrow_reader(ROWS_PER_BATCH)
+        reader = connection.sql(text).to_arrow_reader(ROWS_PER_BATCH)
         batches, rows = [], 0
         for batch in reader:
             batches.append(batch)

@@ -11,18 +11,23 @@ from typing import Any
 from msgspec.structs import replace
 
 from sill.core.actors import Actor
+from sill.core.errors import InvalidValue
 from sill.lake.catalog import Change, Parts, TableMoved, snapshot_of, until_it_holds
 from sill.lake.store import TABLES, file_sizes, forget_files, forget_table_files, quarantine_name
+from sill.lake.transactions import begin, expire
 from sill.lake.types import Freed, Table, Upkeep, UpkeepReport
 from sill.stores.database import Tx
 
 COMPACT_BYTES_MAX = 1024**3
 """Larger tables are not rewritten: it happens in memory."""
 COMPACT_FILES_MIN = 2
+KEEP_S_MAX = 1e9
 
 
 def maintain(parts: Parts, actor: Actor, project: str, name: str, asked: Upkeep) -> UpkeepReport:
     """Compact the table, let old snapshots go, and remove every file nothing points to any more."""
+    if not 0 <= asked.keep_s <= KEEP_S_MAX:
+        raise InvalidValue(f"keep_s {asked.keep_s} is not within 0 to {KEEP_S_MAX:g}.", field="keep_s")
     return until_it_holds(parts, project, name, lambda: _maintain(parts, actor, project, name, asked))
 
 
@@ -75,7 +80,7 @@ def _rewrite(change: Change, parts: Parts, table: Table, asked: Upkeep) -> tuple
     note = _why_not(table, before) if asked.compact else "not asked for"
     if not note:
         rows = opened.scan().to_arrow()
-        transaction = opened.transaction()
+        transaction = begin(opened)
         transaction.overwrite(rows, snapshot_properties={"sill.operation": "compact"})
         transaction.commit_transaction()
         after = _data_files(opened)
@@ -105,7 +110,9 @@ def _expire(opened: Any, before: datetime) -> int:
         if one.timestamp_ms <= before.timestamp() * 1e3 and one.snapshot_id not in kept
     ]
     if old:
-        opened.maintenance.expire_snapshots().by_ids(old).commit()
+        transaction = begin(opened)
+        expire(transaction, old)
+        transaction.commit_transaction()
     return len(old)
 
 
@@ -167,7 +174,7 @@ def rollback(parts: Parts, actor: Actor, project: str, name: str, snapshot_id: i
 def _set_current(opened: Any, snapshot: Any) -> None:
     from pyiceberg.table.update import SetCurrentSchemaUpdate
 
-    transaction = opened.transaction()
+    transaction = begin(opened)
     if snapshot.schema_id is not None and snapshot.schema_id != opened.metadata.current_schema_id:
         transaction._stage((SetCurrentSchemaUpdate(schema_id=snapshot.schema_id),))
     updates, requirements = transaction._set_ref_snapshot(

@@ -6,19 +6,16 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from sill.core.actors import PLATFORM, Actor
-from sill.core.addresses import Address, parse_address
 from sill.core.clock import Clock
 from sill.core.errors import Conflict, Damaged, Forbidden, InvalidValue, NotFound, Refused
-from sill.core.names import check_id, check_name
-from sill.governance.lineage import add_edge
+from sill.core.names import check_name
 from sill.governance.rules import require
 from sill.governance.service import Governance
-from sill.models import manifest
+from sill.models import manifest, registration
 from sill.models.bundle import CARD_FILE, MANIFEST_FILE, check_sizes, check_spec
-from sill.models.rules import CHAMPION, judge, state_after
+from sill.models.rules import CHAMPION
 from sill.models.store import (
     MODELS,
-    SWEPT_KEPT_US,
     VERSIONS,
     mark_swept,
     newest_accepted,
@@ -31,7 +28,6 @@ from sill.models.types import (
     AliasChange,
     Approval,
     Freed,
-    GateReport,
     ModelVersion,
     RegisteredModel,
     VersionSpec,
@@ -43,14 +39,6 @@ from sill.stores.blobs import Blobs
 from sill.stores.database import Connection, Database, Page, Tx
 
 ALIASES_MAX = 50
-REASON_LENGTH_MAX = 1_000
-_SWEEP_MARGIN_US = 60 * 1_000_000
-_EVENTS = {
-    VersionState.ACCEPTED: "model.accepted",
-    VersionState.REJECTED: "model.rejected",
-    VersionState.AWAITING_APPROVAL: "model.awaiting",
-}
-
 Holder = Callable[[Connection, str, str, int], str]
 """Asked before a version is deleted: (connection, project, model, version) → what uses it, or nothing."""
 BlobHolder = Callable[[Connection, str], bool]
@@ -93,7 +81,7 @@ class Models:
         require(actor, "models:write", project)
         check_name(spec.model, "model")
         check_spec(spec)
-        _check_inputs(actor, project, spec)
+        registration.check_inputs(actor, project, spec)
         await self._governance.project(PLATFORM, project)
         started_us = self._clock.now_us()
         await asyncio.to_thread(self._check_files, spec.files)
@@ -102,7 +90,7 @@ class Models:
 
         def keep(tx: Tx) -> ModelVersion:
             self._check_not_swept(tx, spec, started_us)
-            return _register(tx, actor, project, spec, digest)
+            return registration.register(tx, actor, project, spec, digest)
 
         return await self._database.write_once(key, spec, ModelVersion, keep)
 
@@ -155,7 +143,7 @@ class Models:
         require(actor, "models:admin", project)
         if actor.id.startswith("job:"):
             raise Forbidden("a run may not approve a model: a person must.", fix="Approve with your own token.")
-        reason = approval.reason[:REASON_LENGTH_MAX]
+        reason = approval.reason[: registration.REASON_LENGTH_MAX]
 
         def decide(tx: Tx) -> ModelVersion:
             found = self.version_in(tx.connection, project, model, version)
@@ -168,7 +156,7 @@ class Models:
             word = f"{'approved' if approval.approved else 'refused'} by {actor.id}: {reason or 'no reason given'}"
             report = replace(found.gate_report, reason=word) if found.gate_report else None
             decided = VERSIONS.replace(tx, replace(found, state=state, gate_report=report))
-            _emit(tx, actor, decided)
+            registration.tell(tx, actor, decided)
             return decided
 
         return await self._database.write_once(key, [model, version, approval], ModelVersion, decide)
@@ -299,7 +287,7 @@ class Models:
             VERSIONS.delete(tx, project, found.id)
             digests = {*found.spec.files.values(), found.manifest}
             unused = tuple(sorted(digest for digest in digests if not self._is_used(tx.connection, digest)))
-            mark_swept(tx, unused)
+            mark_swept(tx, unused, is_done=False)
             tx.emit(
                 "model.version_deleted", project, found.id, actor.id, model=model, version=version, blobs=len(unused)
             )
@@ -307,6 +295,7 @@ class Models:
 
         unused = await self._database.write(remove)
         freed = await asyncio.to_thread(lambda: sum(self._blobs.delete(digest) for digest in unused))
+        await self._database.write(lambda tx: mark_swept(tx, unused, is_done=True))
         return Freed(blobs=len(unused), size_bytes=freed)
 
     def _is_used(self, connection: Connection, digest: str) -> bool:
@@ -327,70 +316,12 @@ class Models:
 
     def _check_not_swept(self, tx: Tx, spec: VersionSpec, started_us: int) -> None:
         """Another version's deletion may have removed a blob since we saw it; then the registration must not stand."""
-        since = max(started_us - _SWEEP_MARGIN_US, tx.now_us - SWEPT_KEPT_US)
-        swept = swept_since(tx.connection, tuple(spec.files.values()), since)
+        swept = swept_since(tx.connection, tuple(spec.files.values()), started_us)
         if swept:
-            raise Conflict(
-                f"blob {swept} was just deleted with another version.", fix="Upload the files again in a minute."
-            )
+            raise Conflict(f"blob {swept} was just deleted with another version.", fix="Upload the files again.")
 
     def _blob(self, digest: str, name: str) -> bytes:
         try:
             return self._blobs.get(digest)
         except (Damaged, NotFound) as wrong:
             raise Damaged(f"{name} is damaged or gone.", fix="Restore it from a backup.", digest=digest) from wrong
-
-
-def _register(tx: Tx, actor: Actor, project: str, spec: VersionSpec, manifest_digest: str) -> ModelVersion:
-    """The version, its model, its verdict, its lineage and its events, in one transaction.
-
-    The model's document is where numbers are given: one further each time, never twice, without gaps.
-    """
-    model = MODELS.find(tx.connection, project, spec.model)
-    known = model or RegisteredModel(project=project, name=spec.model, created_us=tx.now_us)
-    number = known.latest + 1
-    MODELS.put(tx, replace(known, latest=number))
-    report: GateReport = judge(spec.evaluation, spec.gate, known.aliases.get(CHAMPION, 0))
-    registered = VERSIONS.create(
-        tx,
-        ModelVersion(
-            id=version_id(spec.model, number),
-            project=project,
-            model=spec.model,
-            version=number,
-            spec=spec,
-            state=state_after(report, spec.gate),
-            manifest=manifest_digest,
-            gate_report=replace(report, at_us=tx.now_us),
-            created_us=tx.now_us,
-            actor=actor.id,
-        ),
-    )
-    address = str(Address(project=project, kind="models", name=spec.model, version=str(number)))
-    if spec.run_id:
-        add_edge(tx, project, str(Address(project=project, kind="runs", name=spec.run_id)), address, "registered")
-    for source in spec.inputs:
-        add_edge(tx, project, source, address, "trained_from")
-    tx.emit("model.registered", project, registered.id, actor.id, model=spec.model, version=number, run=spec.run_id)
-    _emit(tx, actor, registered)
-    return registered
-
-
-def _emit(tx: Tx, actor: Actor, version: ModelVersion) -> None:
-    reason = version.gate_report.reason[:REASON_LENGTH_MAX] if version.gate_report else ""
-    facts = {"model": version.model, "version": version.version, "reason": reason}
-    tx.emit(_EVENTS[version.state], version.project, version.id, actor.id, **facts)
-
-
-def _latest(connection: Connection, project: str, model: str) -> int:
-    found = MODELS.find(connection, project, model)
-    return found.latest if found else 0
-
-
-def _check_inputs(actor: Actor, project: str, spec: VersionSpec) -> None:
-    if spec.run_id:
-        check_id(spec.run_id, "run_id")
-    for source in spec.inputs:
-        address = parse_address(source)
-        if address.project != project and not actor.may_touch(address.project):
-            raise NotFound(f"no project {address.project!r}.", fix="Name data of this project.", field="inputs")

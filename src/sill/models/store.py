@@ -18,16 +18,22 @@ VERSIONS: Documents[ModelVersion] = Documents(
 
 
 class SweptBlob(Value, frozen=True, kw_only=True):
-    """A blob that a deletion is removing or has just removed: nobody may count on it until it was uploaded again."""
+    """A blob that went with a deleted version: between `at_us` and `done_us` nobody could count on it.
+
+    `done_us` is 0 while it is being removed.
+    """
 
     digest: str
     at_us: int
+    done_us: int = 0
     project: str = ""
     revision: int = 0
 
 
 SWEPT: Documents[SweptBlob] = Documents("model_swept_blobs", SweptBlob, key="digest", noun="deleted blob")
 SWEPT_KEPT_US = 3_600 * 1_000_000
+SWEEP_US_MAX = 60 * 1_000_000
+"""A removal that is not done after this long was cut off by a crash; the note of it holds nobody up any more."""
 
 
 def version_id(model: str, version: int) -> str:
@@ -65,18 +71,18 @@ def uses_blob(connection: Connection, digest: str) -> bool:
     )
 
 
-def mark_swept(tx: Tx, digests: tuple[str, ...]) -> None:
-    """Note blobs that are about to be removed, and forget notes that are old."""
+def mark_swept(tx: Tx, digests: tuple[str, ...], *, is_done: bool) -> None:
+    """Note blobs that are about to be removed, or were; forget notes that are old."""
     t: Table = SWEPT.table
     tx.execute(delete(t).where(t.c.updated_us < tx.now_us - SWEPT_KEPT_US))
     for digest in digests:
-        SWEPT.put(tx, SweptBlob(digest=digest, at_us=tx.now_us))
+        SWEPT.put(tx, SweptBlob(digest=digest, at_us=tx.now_us, done_us=tx.now_us if is_done else 0))
 
 
 def swept_since(connection: Connection, digests: tuple[str, ...], since_us: int) -> str:
-    """One of the digests that was noted as removed since, or nothing."""
+    """One of the digests that is being removed, or was removed since; or nothing."""
     for digest in digests:
         found = SWEPT.find(connection, "", digest)
-        if found is not None and found.at_us >= since_us:
+        if found is not None and (found.done_us or found.at_us + SWEEP_US_MAX) >= since_us:
             return digest
     return ""

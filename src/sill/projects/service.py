@@ -106,7 +106,7 @@ class Projects:
 
 def schedules(spec: ProjectSpec) -> list[TriggerSpec]:
     """The schedule triggers that `every=` on ingestions, trainings and pipelines stands for."""
-    scheduled = [
+    scheduled: list[tuple[str, Any]] = [
         *(("ingestion", each) for each in spec.ingestions),
         *(("training", each) for each in spec.trainings),
         *(("pipeline", each) for each in spec.pipelines),

@@ -41,7 +41,6 @@ def _place(run: Run, token: str, settings: Settings) -> dict[str, str]:
     return {
         "SILL_URL": settings.url,
         "SILL_INFERENCE_URL": settings.inference_url,
-        "SILL_HOME": str(settings.home),
         "SILL_TOKEN": token,
         "SILL_PROJECT": run.project,
         "SILL_RUN_ID": run.id,

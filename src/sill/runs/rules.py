@@ -205,6 +205,14 @@ def training_of(spec: RunSpec) -> str:
 def _check_kind(spec: RunSpec) -> None:
     if spec.kind not in KINDS:
         raise InvalidValue(f"kind {shorten(spec.kind)!r} is not one of {', '.join(KINDS)}.", field="kind")
+
+
+def check_work(spec: RunSpec) -> None:
+    """Refuse a run that would do nothing. A run that was executed inside its parent has no command of its own.
+
+    Raises:
+        InvalidValue: neither a command nor a task.
+    """
     if spec.kind == "command" and not spec.command:
         raise InvalidValue("a run of kind 'command' needs a command.", fix="Give an argument list.", field="command")
     if not spec.command and not spec.task:

@@ -103,6 +103,7 @@ class Runs:
         """
         require(actor, "runs:write", project)
         rules.check_spec(spec, project)
+        rules.check_work(spec)
         check_possible(Capacity(**rules.total(spec.resources)), self._capacity)
         if spec.code and not await asyncio.to_thread(self.blobs.exists, spec.code):
             raise NotFound(f"no code {spec.code}.", fix="Upload the archive first.", field="code")

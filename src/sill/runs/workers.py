@@ -17,6 +17,7 @@ import msgspec
 from sill.core.actors import PLATFORM
 from sill.core.addresses import Address
 from sill.core.errors import SillError
+from sill.core.names import shorten
 from sill.costs.types import Usage
 from sill.engines.types import EngineStatus, Life
 from sill.governance.lineage import add_edge
@@ -33,12 +34,16 @@ from sill.stores.log import Log
 
 WATCH_S = 0.2
 """How often the engine is asked; ends are usually told at once by a descriptor."""
+IDLE_S = 1.0
+"""The same while nothing runs that we know of."""
 NUDGE_S = 0.2
 """At most this often do other changes in the log wake the dispatcher."""
 STARTS_AT_ONCE = 4
 STOP_GRACE_S = 10.0
 REASONS_PER_PASS = 50
 PAUSE_AFTER_ERROR_S = 1.0
+TAIL_BYTES = 4_096
+LINE_LENGTH_MAX = 400
 REFUSED_TAG = "sill.outputs.refused"
 
 _logger = logging.getLogger("sill.runs")
@@ -52,6 +57,7 @@ class RunWorker:
         self._runs = runs
         self._engine = runs.engine
         self._starting: set[str] = set()
+        self._launches: set[asyncio.Task[None]] = set()
         self._ends: dict[str, int] = {}
         self._ended = asyncio.Event()
         self._start_slots = asyncio.Semaphore(STARTS_AT_ONCE)
@@ -63,6 +69,8 @@ class RunWorker:
                 for loop in (self._nudge(), self._dispatch(), self._watch()):
                     group.create_task(loop)
         finally:
+            for launch in self._launches:
+                launch.cancel()
             self._forget_ends(set())
 
     async def dispatch_once(self) -> None:
@@ -109,7 +117,7 @@ class RunWorker:
             self._ended.clear()
             await self._surely(self.watch_once())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), WATCH_S)
+                await asyncio.wait_for(self._ended.wait(), WATCH_S if self._ends else IDLE_S)
 
     async def _surely(self, work: Coroutine[Any, Any, None]) -> None:
         """The edge of the worker: an error of one pass is logged, the next pass tries again."""
@@ -148,11 +156,21 @@ class RunWorker:
                 return RUNS.replace(tx, msgspec.structs.replace(going, provenance=provenance))
 
             going = await self._runs.database.write(begin)
+        except BaseException:
+            self._starting.discard(run.id)
+            raise
+        # The next decision need not wait until this one's code is unpacked.
+        launch = asyncio.create_task(self._guard(run, self._launch_started(run.id, going)))
+        self._launches.add(launch)
+        launch.add_done_callback(self._launches.discard)
+
+    async def _launch_started(self, run_id: str, going: Run | None) -> None:
+        try:
             if going is not None:
                 async with self._start_slots:
                     await self._launch(going)
         finally:
-            self._starting.discard(run.id)
+            self._starting.discard(run_id)
             self._ended.set()
 
     def _link(self, tx: Tx, run: Run) -> None:
@@ -200,6 +218,7 @@ class RunWorker:
     async def _finish(self, run: Run, status: EngineStatus) -> None:
         """Keep what the attempt left, then write down how it ended: state, use, cost and event in one commit."""
         runs = self._runs
+        status = await asyncio.to_thread(self._with_last_line, run.handle, status)
         files, refused = await self._keep_outputs(run)
         usage = Usage(**msgspec.structs.asdict(status.usage))
 
@@ -218,6 +237,23 @@ class RunWorker:
         await runs.database.write(end)
         await runs.governance.end_job(run.id)
         runs.wake.set()
+
+    def _with_last_line(self, handle: str, status: EngineStatus) -> EngineStatus:
+        """A command that failed usually says why in its last line: add it to the reason."""
+        if status.cause != "exit" or status.exit_code == 0:
+            return status
+        try:
+            size = self._engine.read_log(handle, 0, 0).size_bytes
+            tail = self._engine.read_log(handle, max(0, size - TAIL_BYTES), TAIL_BYTES).data.decode(errors="replace")
+        except SillError:
+            return status
+        lines = [line.strip() for line in tail.splitlines() if line.strip() and not line.startswith("[sill] ")]
+        if not lines:
+            return status
+        last = "".join(letter if letter.isprintable() else " " for letter in lines[-1])
+        return msgspec.structs.replace(
+            status, detail=f"{status.detail} Its last line: {shorten(last, LINE_LENGTH_MAX)}"
+        )
 
     async def _keep_outputs(self, run: Run) -> tuple[list[Artifact], str]:
         """Files in the attempt's `outputs` folder become artifacts; those that are no regular files are listed."""

@@ -47,6 +47,11 @@ class Client:
         self._token = token or os.environ.get("SILL_TOKEN", "") or _root_token(settings.home / "token")
         self._http = http or httpx.Client(timeout=TIMEOUT_S, trust_env=False)
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that says who asks."""
+        return {"Authorization": f"Bearer {self._token}"}
+
     def call(
         self,
         method: str,
@@ -132,7 +137,7 @@ class Client:
             f"{self.url}/api/v1{path.replace('{project}', self.project)}",
             params=given or None,
             content=sent,
-            headers={"Authorization": f"Bearer {self._token}", **headers},
+            headers={**self.authorization, **headers},
             timeout=timeout_s,
         )
 

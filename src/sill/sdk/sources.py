@@ -11,18 +11,12 @@ import msgspec
 
 from sill.core.errors import InvalidValue, NotFound
 from sill.sdk.client import Client
+from sill.sdk.pages import Page
 from sill.sources.types import IngestionSpec, Preview, Source, Upload
 
 CHUNK_BYTES = 1024 * 1024
 FILES_MAX = 100_000
 UPLOAD_TIMEOUT_S = 3_600.0
-
-
-class IngestionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some of the ingestions, and where the next page starts."""
-
-    items: tuple[IngestionSpec, ...]
-    next: str = ""
 
 
 class Sources:
@@ -75,7 +69,9 @@ class Sources:
         after = ""
         while True:
             path = "/projects/{project}/ingestions"
-            page: IngestionPage = self._client.call("GET", path, IngestionPage, query={"after": after, "limit": 100})
+            page: Page[IngestionSpec] = self._client.call(
+                "GET", path, Page[IngestionSpec], query={"after": after, "limit": 100}
+            )
             yield from page.items
             if not page.next:
                 return

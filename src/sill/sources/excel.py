@@ -29,13 +29,10 @@ def read_excel(path: Path, where: str, sheet: str, limits: ReadLimits) -> "pa.Ta
 
     try:
         _check_unpacked(path, where, limits)
-        with warnings.catch_warnings():
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and validations, which are not data
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
-        try:
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             return _read_sheet(_choose(book, sheet, where), where, limits)
-        finally:
-            book.close()
     except SillError:
         raise
     except Exception as wrong:  # openpyxl raises whatever its parts raise on a broken workbook

@@ -18,7 +18,9 @@ def unreadable(where: str, what: str, fix: str = "", *, line: int = 0, column: s
         line: 1-based line or row, if known.
     """
     place = f"{shorten(where, 200)}" + (f" line {line}" if line else "") + (f" column {column!r}" if column else "")
-    facts: dict[str, Any] = {"source": where} | ({"line": line} if line else {}) | ({"column": column} if column else {})
+    facts: dict[str, Any] = (
+        {"source": where} | ({"line": line} if line else {}) | ({"column": column} if column else {})
+    )
     return InvalidValue(f"{place}: {what}", fix=fix, **facts)
 
 

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from sill.core.errors import InvalidValue
 from sill.core.names import check_column, check_name, shorten
+from sill.governance.rules import check_secret_name
 from sill.sources.databases import SCHEMES as DATABASE_SCHEMES
 from sill.sources.databases import check_select, connection_settings
 from sill.sources.fetching import SCHEMES, shown, split_upload
@@ -45,7 +46,7 @@ def check_source(source: Source) -> Source:
     if "{secret}" in source.url and not source.secret:
         raise InvalidValue("the address has {secret} in it, and `secret` names none.", field="secret")
     if source.secret:
-        check_name(source.secret, "secret")
+        check_secret_name(source.secret)
     if source.decimal not in (".", ","):
         raise InvalidValue(f"decimal {shorten(source.decimal)!r} is not allowed; '.' and ',' are.", field="decimal")
     if source.time_format and not source.times:

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from sill.core.actors import Actor
-from sill.core.errors import InvalidValue, NotFound
+from sill.core.actors import PLATFORM, Actor
+from sill.core.errors import InvalidValue, NotFound, SillError
 from sill.core.settings import Settings
 from sill.governance.rules import require
 from sill.safety.addresses import PORTS, Allowed
@@ -96,6 +96,7 @@ class Sources:
             UnsupportedType: a kind of file that is not read.
             TooLarge, NotFound, Forbidden, Unavailable: as the way there says.
         """
+        _require_secret(actor, project, source)
         return self._read(actor, project, source).table
 
     def gather(self, actor: Actor, project: str, spec: IngestionSpec) -> "pa.Table":
@@ -107,7 +108,8 @@ class Sources:
             )
         tables: list[pa.Table] = []
         for source in spec.sources:
-            tables.append(self.read(actor, project, source))
+            # Who declared the ingestion had the right to its secrets; who executes it need not.
+            tables.append(self._read(actor, project, source).table)
             check_size(f"ingestion {spec.name}", sum(table.nbytes for table in tables), self._limits)
         return settle(_meta_last(stack(tables)))
 
@@ -119,6 +121,7 @@ class Sources:
         """
         if not 1 <= rows <= PREVIEW_ROWS_MAX:
             raise InvalidValue(f"rows {rows} is not within 1 to {PREVIEW_ROWS_MAX}.", field="rows")
+        _require_secret(actor, project, source)
         unified = await asyncio.to_thread(self._read, actor, project, source)
         return await asyncio.to_thread(_to_preview, unified, rows)
 
@@ -131,6 +134,8 @@ class Sources:
         """
         require(actor, "data:write", spec.project)
         check_ingestion(spec)
+        for source in spec.sources:
+            _require_secret(actor, spec.project, source)
         return await self._database.write(lambda tx: _declare(tx, actor, spec))
 
     async def ingestion(self, actor: Actor, project: str, name: str) -> IngestionSpec:
@@ -164,7 +169,7 @@ class Sources:
     def _read(self, actor: Actor, project: str, source: Source) -> Unified:
         require(actor, "data:read", project)
         check_source(source)
-        secret = asyncio.run(self._secrets.secret(actor, project, source.secret)) if source.secret else ""
+        secret = asyncio.run(self._secrets.secret(PLATFORM, project, source.secret)) if source.secret else ""
         folder = self._settings.home / "tmp"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="source-", dir=folder) as workspace:
@@ -176,12 +181,32 @@ class Sources:
                 self._environ,
                 self._settings.blob_url,
             )
-            return read_source(source, secret, fetcher, self._allowed, self._limits)
+            try:
+                return read_source(source, secret, fetcher, self._allowed, self._limits)
+            except SillError as wrong:
+                if not secret:
+                    raise
+                raise redacted(wrong, secret) from None
 
     def _open_upload(self, project: str, digest: str) -> BinaryIO:
         if self._database.read_sync(lambda connection: UPLOADS.find(connection, project, digest)) is None:
             raise NotFound(f"no upload {digest} in project {project!r}.", fix="Upload the file again.")
         return self._blobs.open(digest)
+
+
+def redacted(wrong: SillError, secret: str) -> SillError:
+    """The error without the secret, however an address spells it and wherever a message was cut off."""
+    message, fix = wrong.message, wrong.fix
+    for spelled in sorted({secret, quote(secret, safe=""), quote(secret)}, key=len, reverse=True):
+        for known in (spelled, *(f"{spelled[:length]}…" for length in range(len(spelled) - 1, 0, -1))):
+            message, fix = message.replace(known, "{secret}"), fix.replace(known, "{secret}")
+    return type(wrong)(message, fix=fix, field=wrong.field)
+
+
+def _require_secret(actor: Actor, project: str, source: Source) -> None:
+    """Naming a secret in an address sends it there, so it takes the right to the project's secrets."""
+    if source.secret:
+        require(actor, "secrets:read", project)
 
 
 def _declare(tx: Tx, actor: Actor, spec: IngestionSpec) -> IngestionSpec:

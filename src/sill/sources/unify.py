@@ -113,11 +113,14 @@ def _convert(
     columns: "dict[str, pa.ChunkedArray]", source: Source, mapping: dict[str, str], where: str, is_typed: bool
 ) -> "tuple[dict[str, pa.ChunkedArray], list[str]]":
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     named_times = {found for asked in source.times if (found := find_name(asked, mapping))}
     notes = [f"{old!r} is called {new}" for old, new in mapping.items() if old != new]
     is_text = {name: pa.types.is_string(c.type) or pa.types.is_large_string(c.type) for name, c in columns.items()}
-    cleaned = {n: texts.clean(c, source.null_values) if is_text[n] else c for n, c in columns.items()}
+    # Where a file declares text, blanks and words such as NA are part of it.
+    is_loose = {name: is_text[name] and (not is_typed or name in named_times) for name in columns}
+    cleaned = {n: texts.clean(c, source.null_values) if is_loose[n] else c for n, c in columns.items()}
     decimal = source.decimal
     if not is_typed and decimal == "." and texts.is_decimal_comma([c for n, c in cleaned.items() if is_text[n]]):
         decimal = ","
@@ -126,7 +129,11 @@ def _convert(
         if name in named_times:
             out[name] = _as_time(column, source, where, name)
         elif is_text[name]:
-            meaning = texts.Meaning(column) if is_typed else texts.find_meaning(column, name, source, decimal)
+            meaning = (
+                texts.Meaning(pc.cast(column, pa.string()))
+                if is_typed
+                else texts.find_meaning(column, name, source, decimal)
+            )
             out[name] = meaning.column
             notes += [f"{name}: {meaning.note}"] if meaning.note else []
         else:

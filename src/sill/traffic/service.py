@@ -179,6 +179,10 @@ class Traffic:
         """Project and name of every endpoint with a revision on its way in. For the worker."""
         return [(one.project, one.name) for one in await self._endpoints.every() if one.rolling() is not None]
 
+    async def forget(self, project: str, endpoint: str) -> None:
+        """Let go of the index and the sums of an endpoint that was deleted; its lake tables stay. For the worker."""
+        await self._database.write(lambda tx: store.forget(tx, project, endpoint))
+
     async def report(self, actor: Actor, report: ServingReport) -> None:
         """The inference plane could not make a revision ready: it is stopped, or, if it is live, the former one returns."""
         require(actor, "serving:write", report.project)

@@ -207,7 +207,7 @@ def _classes(signature: Signature, raw: Mapping[str, Array], rows: int) -> Answe
     if not tables and not labels:
         raise Refused("the classifier gave neither labels nor probabilities.", fix="Export it again.")
     outputs: dict[str, Any] = {}
-    outputs["label"] = labels[0] if labels else _labels(signature, tables[0])
+    outputs["label"] = _named(signature, labels[0]) if labels else _labels(signature, tables[0])
     scores: tuple[float | None, ...] = (None,) * rows
     if tables:
         outputs["probabilities"] = tables[0]
@@ -216,8 +216,12 @@ def _classes(signature: Signature, raw: Mapping[str, Array], rows: int) -> Answe
 
 
 def _labels(signature: Signature, table: Array) -> Array:
-    places = table.argmax(axis=1) if table.shape[1] > 1 else (table[:, 0] >= 0.5).astype(np.int64)
-    if not signature.classes:
+    return _named(signature, table.argmax(axis=1) if table.shape[1] > 1 else (table[:, 0] >= 0.5).astype(np.int64))
+
+
+def _named(signature: Signature, places: Array) -> Array:
+    """The classes' names for their places in the signature; labels that are names already, as they are."""
+    if not signature.classes or places.dtype.kind not in "iu":
         return places
     names: Array = np.array(signature.classes, dtype=object)
     return np.asarray(names[places])

@@ -9,6 +9,7 @@ from sill.stores.log import Log
 from sill.traffic.service import Traffic
 
 TIMER_S = 5.0
+DELETED = "endpoint.deleted"
 KINDS = (
     "traffic.recorded",
     "labels.added",
@@ -16,6 +17,7 @@ KINDS = (
     "revision.moved",
     "endpoint.applied",
     "endpoint.resumed",
+    DELETED,
 )
 
 logger = logging.getLogger("sill.traffic")
@@ -35,7 +37,10 @@ class RolloutWorker:
             group.create_task(self._by_time())
 
     async def handle(self, event: Event) -> None:
-        """Judge the endpoint that an event is about."""
+        """Judge the endpoint that an event is about, or forget it."""
+        if event.kind == DELETED:
+            await self._traffic.forget(event.project, event.subject)
+            return
         await self._judge(event.project, event.subject)
 
     async def _by_time(self) -> None:

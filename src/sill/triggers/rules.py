@@ -82,5 +82,6 @@ def fired(state: TriggerState, run_id: str, reason: str, now_us: int) -> Trigger
         rows_seen=0,
         fired=state.fired + 1,
         last_run_id=run_id,
+        fired_for=reason,
         reason=reason,
     )

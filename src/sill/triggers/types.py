@@ -59,5 +59,7 @@ class TriggerState(Value, frozen=True, kw_only=True):
     """The last event of the log it has taken in; a repeat changes nothing."""
     rows_seen: int = 0
     """Rows (new data) or labels (drift, quality) that arrived since it last fired."""
+    fired_for: str = ""
+    """Why it fired the last time."""
     reason: str = ""
     revision: int = 0

@@ -12,7 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sill.core.values import Value
-from sill.demo.cancer.project import MEASURES
 
 NORTH_ROWS = 300
 START = datetime(2026, 9, 1, 8, tzinfo=UTC)
@@ -50,13 +49,14 @@ def patients() -> list[Patient]:
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
+    names = [_column(str(name)) for name in data.feature_names]
     order = random.Random(7).sample(range(len(data.target)), len(data.target))
     return [
         Patient(
             patient_id=f"p{place:04d}",
             measured_at=START + timedelta(minutes=150 * place),
             diagnosis=str(data.target_names[data.target[row]]),
-            measures=dict(zip(MEASURES, map(float, data.data[row]), strict=True)),
+            measures=dict(zip(names, map(float, data.data[row]), strict=True)),
             is_today=place >= len(order) - TODAY_ROWS,
         )
         for place, row in enumerate(order)
@@ -74,14 +74,15 @@ def write(folder: Path, records: list[Patient]) -> tuple[Path, Path]:
 
 def _csv(records: list[Patient], chance: random.Random) -> Iterator[str]:
     """Semicolons, decimal commas, local times, duplicates, empty cells, and some radii in micrometres."""
-    yield ";".join(["patient_id", "measured_at", "clinic", "diagnosis", *MEASURES])
+    names = list(records[0].measures)
+    yield ";".join(["patient_id", "measured_at", "clinic", "diagnosis", *names])
     wrong = set(chance.sample(range(len(records)), FAULTS.wrong_unit))
     again = set(chance.sample(range(len(records)), FAULTS.duplicates))
-    empty = {(chance.randrange(len(records)), chance.randrange(1, len(MEASURES))) for _ in range(FAULTS.missing_cells)}
+    empty = {(chance.randrange(len(records)), chance.randrange(1, len(names))) for _ in range(FAULTS.missing_cells)}
     for place, patient in enumerate(records):
-        values = [f"{patient.measures[name]:.7g}".replace(".", ",") for name in MEASURES]
+        values = [f"{patient.measures[name]:.7g}".replace(".", ",") for name in names]
         if place in wrong:
-            values[0] = f"{patient.measures[MEASURES[0]] * 1000:.7g}".replace(".", ",")
+            values[0] = f"{patient.measures['mean_radius'] * 1000:.7g}".replace(".", ",")
         values = ["" if (place, column) in empty else value for column, value in enumerate(values)]
         taken = patient.measured_at.astimezone(BERLIN).strftime("%d.%m.%Y %H:%M")
         line = ";".join([patient.patient_id, taken, "north", _known(patient), *values])
@@ -107,6 +108,12 @@ def _json_lines(records: list[Patient], chance: random.Random) -> Iterator[str]:
         yield json.dumps(row)
     for _ in range(FAULTS.without_patient):
         yield json.dumps({**row, "patient": None})
+
+
+def _column(name: str) -> str:
+    """`mean radius` → `mean_radius`, `radius error` → `error_radius`."""
+    measure, _, last = name.rpartition(" ")
+    return (f"error_{measure}" if last == "error" else name).replace(" ", "_")
 
 
 def _known(patient: Patient) -> str:

@@ -101,6 +101,8 @@ def _from_torch(model: Any, features: int, task: str) -> Any:
     import onnx
     import torch
 
+    # Warns of branches that depend on the data; whether they matter is seen by the parity check.
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
     names = [LABEL, PROBABILITIES] if task == "classification" else [OUTPUT]
     written = io.BytesIO()
     torch.onnx.export(

@@ -189,13 +189,13 @@ class Database:
             if outcome != "committed":
                 _fail(group, broken, outcome)
                 return
+        if after != before:
+            self._tell(after[0])
         for write in group:
             if write.error is not None:
                 write.answer.set_exception(write.error)
             else:
                 write.answer.set_result(write.result)
-        if after != before:
-            self._tell(after[0])
 
     def _run(self, connection: Connection, write: _Write, head: tuple[int, str]) -> tuple[int, str]:
         """Run one write in a savepoint; return the head of the log after it. Its error is its own, whatever it is."""

@@ -1,0 +1,103 @@
+"""Routes of runs and of the code they run."""
+
+from sill.api.routing import Call, Routes
+from sill.core.values import Value
+from sill.runs.types import CodeUpload, InlineRun, LogChunk, Reason, Run, RunDeleted, RunSpec, RunUpdate
+from sill.stores.database import Page
+
+ROUTES = Routes(tag="runs")
+
+
+class RunsQuery(Value, frozen=True, kw_only=True):
+    """Which runs, and where the page starts."""
+
+    after: str = ""
+    limit: int = 100
+    state: str = ""
+    experiment: str = ""
+    kind: str = ""
+    parent_id: str = ""
+
+
+class LogsQuery(Value, frozen=True, kw_only=True):
+    """From which byte on, and how long to wait for more."""
+
+    offset: int = 0
+    wait_s: float = 0.0
+
+
+@ROUTES.post("/projects/{project}/runs", scope="runs:write", returns=Run, body=RunSpec, status=201)
+async def submit_run(call: Call) -> Run:
+    """Queue a run."""
+    return await call.services.runs.submit(call.actor, call.project, call.body, key=call.key)
+
+
+@ROUTES.post("/projects/{project}/runs/inline", scope="runs:write", returns=Run, body=InlineRun, status=201)
+async def record_inline_run(call: Call) -> Run:
+    """Record a run that was executed inside its parent's process."""
+    return await call.services.runs.record_inline(call.actor, call.project, call.body, key=call.key)
+
+
+@ROUTES.get("/projects/{project}/runs", scope="runs:read", returns=Page[Run], query=RunsQuery)
+async def list_runs(call: Call) -> Page[Run]:
+    """List runs, the newest first."""
+    query: RunsQuery = call.query
+    return await call.services.runs.runs(
+        call.actor,
+        call.project,
+        after=query.after,
+        limit=query.limit,
+        state=query.state,
+        experiment=query.experiment,
+        kind=query.kind,
+        parent_id=query.parent_id,
+    )
+
+
+@ROUTES.get("/projects/{project}/runs/{run_id}", scope="runs:read", returns=Run)
+async def get_run(call: Call) -> Run:
+    """Show a run."""
+    return await call.services.runs.run(call.actor, call.project, call.path["run_id"])
+
+
+@ROUTES.delete("/projects/{project}/runs/{run_id}", scope="runs:write", returns=RunDeleted)
+async def delete_run(call: Call) -> RunDeleted:
+    """Delete a run and those under it, and free what they left."""
+    return await call.services.runs.delete(call.actor, call.project, call.path["run_id"])
+
+
+@ROUTES.post("/projects/{project}/runs/{run_id}/cancel", scope="runs:write", returns=Run)
+async def cancel_run(call: Call) -> Run:
+    """Cancel a run and those under it."""
+    return await call.services.runs.cancel(call.actor, call.project, call.path["run_id"])
+
+
+@ROUTES.post("/projects/{project}/runs/{run_id}/retry", scope="runs:write", returns=Run, status=201)
+async def retry_run(call: Call) -> Run:
+    """Submit the same again, as a new run."""
+    return await call.services.runs.retry(call.actor, call.project, call.path["run_id"], key=call.key)
+
+
+@ROUTES.post("/projects/{project}/runs/{run_id}/update", scope="runs:write", returns=Run, body=RunUpdate)
+async def update_run(call: Call) -> Run:
+    """Take a report of the run's own process: provenance, what it read and made."""
+    return await call.services.runs.update(call.actor, call.project, call.path["run_id"], call.body)
+
+
+@ROUTES.get("/projects/{project}/runs/{run_id}/why", scope="runs:read", returns=Reason)
+async def explain_run(call: Call) -> Reason:
+    """Say why a run waits, failed or was cancelled."""
+    return await call.services.runs.why(call.actor, call.project, call.path["run_id"])
+
+
+@ROUTES.get("/projects/{project}/runs/{run_id}/logs", scope="runs:read", returns=LogChunk, query=LogsQuery)
+async def read_logs(call: Call) -> LogChunk:
+    """Read a run's output from a byte on, waiting for more if there is none."""
+    query: LogsQuery = call.query
+    return await call.services.runs.logs(call.actor, call.project, call.path["run_id"], query.offset, query.wait_s)
+
+
+@ROUTES.post("/projects/{project}/code", scope="runs:write", returns=CodeUpload, is_raw=True, status=201)
+async def upload_code(call: Call) -> CodeUpload:
+    """Upload a code archive (zip); its digest is then a run's `code`."""
+    return await call.services.runs.upload_code(call.actor, call.project, call.request.stream())

@@ -1,0 +1,69 @@
+"""Every path of the protocol, and those that are none."""
+
+import pytest
+
+from sill.core.errors import MethodNotAllowed, SillError
+from sill.protocols.oip.errors import error_body
+from sill.protocols.oip.paths import Target, read_path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "target"),
+    [
+        ("GET", "/v2", Target(verb="server")),
+        ("GET", "/v2/", Target(verb="server")),
+        ("GET", "/v2/health/live", Target(verb="live")),
+        ("GET", "/v2/health/ready", Target(verb="ready")),
+        ("GET", "/v2/models/churn", Target(verb="model", name="churn")),
+        ("GET", "/v2/models/churn/ready", Target(verb="model_ready", name="churn")),
+        ("GET", "/v2/models/churn/versions/3", Target(verb="model", name="churn", version=3)),
+        ("GET", "/v2/models/churn/versions/3/ready", Target(verb="model_ready", name="churn", version=3)),
+        ("POST", "/v2/models/churn/infer", Target(verb="infer", name="churn")),
+        ("POST", "/v2/models/shop/churn/infer", Target(verb="infer", project="shop", name="churn")),
+        (
+            "POST",
+            "/v2/models/shop/churn/versions/12/infer",
+            Target(verb="infer", project="shop", name="churn", version=12),
+        ),
+    ],
+)
+def test_a_path_of_the_protocol_names_its_operation(method: str, path: str, target: Target) -> None:
+    assert read_path(method, path) == target
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v2/models",
+        "/v2/models/",
+        "/v2/models/ /infer",
+        "/v2/models/../infer",
+        "/v2/models/%2e%2e/infer",
+        "/v2/models/churn/versions/-1/infer",
+        "/v2/models/churn/versions/0/infer",
+        "/v2/models/churn/versions/99999999999999999999/infer",
+        "/v2/models/churn/versions/x/infer",
+        "/v2/models/a/b/c/infer",
+        "/v2/models/Churn/infer",
+        "/v2/models/" + "a" * 4_000 + "/infer",
+        "/v2/repository/index",
+        "/v1/models/churn",
+    ],
+)
+def test_a_name_or_path_that_cannot_be_is_a_4xx(path: str) -> None:  # B54, B62
+    with pytest.raises(SillError) as refused:
+        read_path("POST", path)
+
+    assert refused.value.status in (400, 404, 405)
+
+
+def test_the_wrong_verb_is_told() -> None:
+    with pytest.raises(MethodNotAllowed, match="POST"):
+        read_path("GET", "/v2/models/churn/infer")
+
+
+def test_our_problem_becomes_the_protocols_error() -> None:
+    problem = b'{"code":"not_found","status":404,"message":"no endpoint.","fix":"Look.","request_id":"req-1"}'
+
+    assert error_body(problem) == b'{"error":"not_found: no endpoint. Look."}'

@@ -1,0 +1,175 @@
+"""The judge: a good revision always gets through, a bad one never past its limits, and each decision says why."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sill.endpoints.types import Endpoint, EndpointSpec, Revision, RevisionState, Rollout
+from sill.traffic.rules import (
+    LATENCY_BOUNDS_MS,
+    chance_of,
+    judge,
+    latency_counts,
+    latency_ms_p99,
+    phase_of,
+    stats_id,
+)
+from sill.traffic.types import Decision, RevisionStats
+
+NOW_US = 1_000_000_000
+
+
+def endpoint(state: RevisionState, weight: int = 0, rollout: Rollout | None = None, **spec: bool) -> Endpoint:
+    live = Revision(number=1, model_version=1, state=RevisionState.LIVE, weight=100 - weight)
+    coming = Revision(number=2, model_version=2, state=state, weight=weight, state_us=NOW_US)
+    declared = EndpointSpec(project="p", name="churn", model="churn", rollout=rollout or Rollout(), **spec)
+    return Endpoint(project="p", name="churn", model="churn", spec=declared, revisions=(live, coming))
+
+
+def stats(number: int, phase: str, requests: int = 0, slow: int = 0, **sums: int) -> RevisionStats:
+    counts = latency_counts([1.5] * (requests - slow) + [900.0] * slow)
+    return RevisionStats(
+        project="p",
+        id=stats_id("churn", number, phase),
+        endpoint="churn",
+        number=number,
+        since_us=0,
+        requests=requests,
+        latency_counts=counts,
+        **sums,
+    )
+
+
+def decide(at: Endpoint, *seen: RevisionStats, after_s: float = 1.0) -> Decision:
+    decision = judge(at, seen, NOW_US + round(after_s * 1e6))
+    assert decision is not None
+    return decision
+
+
+def test_without_a_revision_on_its_way_there_is_nothing_to_decide() -> None:
+    at = endpoint(RevisionState.RETIRED)
+
+    assert judge(at, (), NOW_US) is None
+
+
+def test_a_pending_revision_begins_in_shadow_or_at_the_first_step() -> None:
+    assert decide(endpoint(RevisionState.PENDING)).state is RevisionState.SHADOW
+    no_shadow = decide(endpoint(RevisionState.PENDING, rollout=Rollout(shadow_requests=0)))
+    assert (no_shadow.state, no_shadow.weight) == (RevisionState.CANARY, 1)
+
+
+def test_a_good_revision_climbs_every_step_and_goes_live() -> None:
+    seen, at, path = [], endpoint(RevisionState.SHADOW), []
+    for _ in range(10):
+        rolling = at.revisions[1]
+        phase = phase_of(rolling, rolling.state is RevisionState.SHADOW, NOW_US)
+        seen.append(stats(2, phase, 50, compared=50))
+        decision = decide(at, *seen)
+        path.append((decision.state.value, decision.weight))
+        if decision.state is RevisionState.LIVE:
+            break
+        at = endpoint(decision.state, decision.weight)
+
+    assert path == [("canary", 1), ("canary", 10), ("canary", 50), ("live", 100)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (stats(2, "canary-1", 4, errors=2), "errors"),
+        (stats(2, "canary-1", 50, slow=8), "longer"),
+        (stats(2, "canary-1", 50, compared=50, disagreed=20), "differ"),
+    ],
+)
+def test_a_bad_revision_is_stopped_at_the_first_step_with_the_reason(bad: RevisionStats, why: str) -> None:
+    decision = decide(endpoint(RevisionState.CANARY, 1), bad)
+
+    assert decision.state is RevisionState.REJECTED
+    assert why in decision.reason
+
+
+def test_labels_overrule_disagreement_and_stop_a_worse_revision() -> None:
+    live = stats(1, "live", 100, labelled=100, correct=60)
+    better = stats(2, "shadow", 50, compared=50, disagreed=40, labelled=50, correct=48)
+    worse = stats(2, "shadow", 50, compared=50, disagreed=1, labelled=50, correct=20)
+
+    assert decide(endpoint(RevisionState.SHADOW), live, better).state is RevisionState.CANARY
+    assert "by the labels" in decide(endpoint(RevisionState.SHADOW), live, worse).reason
+
+
+def test_one_slow_answer_among_fifty_proves_nothing() -> None:
+    assert decide(endpoint(RevisionState.CANARY, 1), stats(2, "canary-1", 50, slow=1)).weight == 10
+
+
+def test_too_little_traffic_waits_and_is_decided_on_what_there_is_when_time_is_up() -> None:
+    at = endpoint(RevisionState.CANARY, 1)
+
+    assert not decide(at, stats(2, "canary-1", 20)).is_move
+    assert decide(at, stats(2, "canary-1", 20), after_s=3_601).weight == 10
+    starved = decide(at, stats(2, "canary-1", 3), after_s=3_601)
+    assert not starved.is_move
+    assert "Send traffic" in starved.reason
+
+
+def test_a_paused_endpoint_waits() -> None:
+    assert (
+        decide(endpoint(RevisionState.SHADOW, paused=True), stats(2, "shadow", 99)).reason == "the endpoint is paused."
+    )
+
+
+SUMS = st.integers(0, 200)
+
+
+@given(SUMS, SUMS, SUMS, SUMS, SUMS, st.sampled_from([1, 10, 50]))
+def test_more_errors_disagreement_or_wrong_labels_never_turn_a_no_into_a_yes(
+    requests: int, errors: int, disagreed: int, labelled: int, correct: int, weight: int
+) -> None:
+    at = endpoint(RevisionState.CANARY, weight)
+    phase = f"canary-{weight}"
+    seen = stats(
+        2,
+        phase,
+        requests,
+        errors=min(errors, requests),
+        compared=requests,
+        disagreed=min(disagreed, requests),
+        labelled=min(labelled, requests),
+        correct=min(correct, labelled, requests),
+    )
+    live = stats(1, "live", 100, labelled=100, correct=90)
+    worse = msgspec.structs.replace(seen, errors=seen.requests, disagreed=seen.compared, correct=0)
+
+    if decide(at, live, seen).state is RevisionState.REJECTED:
+        assert decide(at, live, worse).state is RevisionState.REJECTED
+
+
+@given(SUMS, st.sampled_from([1, 10, 50]), st.floats(0, 10_000))
+def test_a_move_is_one_step_up_and_always_has_a_reason(requests: int, weight: int, after_s: float) -> None:
+    decision = decide(endpoint(RevisionState.CANARY, weight), stats(2, f"canary-{weight}", requests), after_s=after_s)
+
+    following = {1: 10, 10: 50, 50: 100}[weight]
+    assert decision.reason
+    assert decision.weight == (following if decision.is_move else weight)
+
+
+@given(st.lists(st.floats(0, 20_000), min_size=1, max_size=300))
+def test_counts_keep_every_latency_and_bound_the_percentile(latencies: list[float]) -> None:
+    counts = latency_counts(latencies)
+    true_p99 = sorted(latencies)[-(-99 * len(latencies) // 100) - 1]
+
+    assert sum(counts) == len(latencies)
+    assert latency_ms_p99(counts) >= min(true_p99, LATENCY_BOUNDS_MS[-1])
+
+
+def test_the_chance_of_slow_answers_is_the_binomial_tail() -> None:
+    assert chance_of(1, 50) == pytest.approx(1 - 0.99**50)
+    assert chance_of(0, 50) == 1.0
+
+
+def test_an_answer_counts_for_the_step_it_was_given_in() -> None:
+    canary = Revision(number=2, model_version=2, state=RevisionState.CANARY, weight=10, state_us=100)
+
+    assert phase_of(canary, False, 100) == "canary-10"
+    assert phase_of(canary, False, 99) == "late"
+    assert phase_of(canary, True, 100) == "late"
