@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # the names below, for type checkers and editors; at run time
         QualityGate,
         Resources,
         Tune,
-        Unit,
         between,
         cast,
         fill,
@@ -28,16 +27,18 @@ if TYPE_CHECKING:  # the names below, for type checkers and editors; at run time
         unique,
     )
     from sill.sdk.project import Project
+    from sill.sources.types import Unit
 
 __version__ = "0.1.0"
 
 _DECLARATIONS = (
-    *("SLO", "Canary", "Gate", "Holdout", "QualityGate", "Resources", "Tune", "Unit", "between", "cast", "fill", "matches"),
+    *("SLO", "Canary", "Gate", "Holdout", "QualityGate", "Resources", "Tune", "between", "cast", "fill", "matches"),
     *("not_null", "on_data", "on_drift", "on_quality", "on_schedule", "one_of", "read", "unique"),
 )
 _HOMES = {
     "Client": "sill.sdk.client",
     "Project": "sill.sdk.project",
+    "Unit": "sill.sources.types",
     **dict.fromkeys(_DECLARATIONS, "sill.sdk.declarations"),
 }
 

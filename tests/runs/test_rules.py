@@ -51,8 +51,9 @@ def failed(**fields: object) -> EngineStatus:
     ],
 )
 def test_a_spec_outside_what_is_allowed_is_refused_by_field(field: str, fields: dict[str, object]) -> None:
+    spec = msgspec.structs.replace(COMMAND, **fields)
     with pytest.raises(InvalidValue) as refused:
-        rules.check_spec(msgspec.structs.replace(COMMAND, **fields), "p")
+        (rules.check_spec(spec, "p"), rules.check_work(spec))
 
     assert refused.value.field == field
 

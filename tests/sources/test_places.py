@@ -214,7 +214,11 @@ def test_a_query_is_read_with_its_types(ask: Ask, database: tuple[str, int]) -> 
     rows = ask("select * from people order by id;")
     assert len(rows) == 30_000
     assert {name: value for name, value in rows[0].items() if name != "_source"} == {
-        "id": 1, "name": "Ada", "born": datetime(2024, 1, 1, tzinfo=UTC), "pay": 10.5, "zip": "01",
+        "id": 1,
+        "name": "Ada",
+        "born": datetime(2024, 1, 1, tzinfo=UTC),
+        "pay": 10.5,
+        "zip": "01",
         "_source_row": 1,
     }
     assert rows[0]["_source"].startswith(f"postgresql://127.0.0.1:{database[1]}/")

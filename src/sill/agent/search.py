@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sill.agent.data import TrainingData
 from sill.agent.platform import Platform, as_params, now_us
 from sill.agent.provenance import seed_everything
 from sill.agent.recording import RunRecorder
-from sill.core.errors import InvalidValue, Refused, SillError
+from sill.core.errors import Conflict, InvalidValue, Refused, SillError
 from sill.core.names import shorten
 from sill.runs.training.families import predict
 from sill.runs.training.scores import score
@@ -70,10 +71,11 @@ class Search:
             recorder = RunRecorder(self._platform.run_id, None, asked.params, self._spec.seed + asked.number)
             told = try_once(self._spec, asked, fit, data, recorder, self._folder)
             self._take(told, (now_us() - started_us) / 1e6)
-            self._platform.record_inline(
-                _inline(self._spec, self._platform.run_id, told, recorder, started_us),
-                key=f"{self._platform.run_id}/trial/{told.number}",
-            )
+            with suppress(Conflict):  # an attempt whose folder was lost has recorded this number before
+                self._platform.record_inline(
+                    _inline(self._spec, self._platform.run_id, told, recorder, started_us),
+                    key=f"{self._platform.run_id}/trial/{told.number}",
+                )
 
     def _try_queued(self) -> None:
         """Keep `workers` trials queued or running until all are told."""
@@ -140,10 +142,12 @@ def try_once(
 
 
 def _trial_spec(spec: TrainingSpec, parent_id: str, trial: Trial) -> RunSpec:
+    asked = Trial(number=trial.number, params=trial.params)
     return RunSpec(
         name=f"{spec.name}-trial-{trial.number}",
         kind="trial",
         code=spec.code,
+        task={"training": msgspec.to_builtins(spec), "trial": msgspec.to_builtins(asked)},
         experiment=spec.name,
         params=as_params({**spec.params, **trial.params}),
         tags={TRIAL_TAG: str(trial.number)},
@@ -164,9 +168,8 @@ def _inline(spec: TrainingSpec, parent_id: str, told: Trial, recorder: RunRecord
 
 
 def _queued(spec: TrainingSpec, parent_id: str, asked: Trial) -> RunSpec:
-    task = {"training": msgspec.to_builtins(spec), "trial": msgspec.to_builtins(asked)}
     return msgspec.structs.replace(
-        _trial_spec(spec, parent_id, asked), task=task, resources=spec.resources, timeout_s=spec.timeout_s
+        _trial_spec(spec, parent_id, asked), resources=spec.resources, timeout_s=spec.timeout_s
     )
 
 

@@ -3,8 +3,8 @@
 from sill.endpoints.store import ENDPOINTS
 from sill.endpoints.types import Endpoint, PlanEndpoint, PlanRevision, PlanToken, Revision, RevisionState
 from sill.governance.types import Token
-from sill.models.bundle import MANIFEST_FILE
 from sill.models.service import Models
+from sill.models.types import MANIFEST_FILE
 from sill.stores.database import Connection
 
 SERVING = (RevisionState.SHADOW, RevisionState.CANARY, RevisionState.LIVE)

@@ -52,7 +52,7 @@ def _check_pattern(rule: Matches) -> None:
         )
     import pyarrow as pa
 
-    matching(rule, pa.array([], pa.string()))
+    matching(rule, pa.array([""], pa.string()))
 
 
 def check_table_name(name: str) -> str:

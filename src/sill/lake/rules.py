@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sill.core.errors import InvalidValue
 from sill.core.names import shorten
 from sill.lake.casts import cast
+from sill.lake.columns import ROW, bound_of, filling, not_for, ranked, split_nulls, without_nan
 from sill.lake.types import Between, Cast, Fill, Matches, NotNull, OneOf, QualityGate, TableSpec, Unique
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RULES_MAX = 1_000
-_ROW = "__row"
 
 
 @dataclass
@@ -98,7 +98,7 @@ class _Work:
     def __init__(self, data: "pa.Table", time: str) -> None:
         import pyarrow as pa
 
-        self.table = data.append_column(_ROW, pa.array(range(data.num_rows), pa.int64()))
+        self.table = data.append_column(ROW, pa.array(range(data.num_rows), pa.int64()))
         self.time = time
         self.touched: set[int] = set()
         self.out: dict[int, str] = {}
@@ -109,10 +109,10 @@ class _Work:
 
     def judged(self) -> Judged:
         """The end of it."""
-        rows = self.table.column(_ROW).to_pylist()
+        rows = self.table.column(ROW).to_pylist()
         out = sorted(self.out)
         return Judged(
-            kept=self.table.drop_columns([_ROW]),
+            kept=self.table.drop_columns([ROW]),
             kept_rows=rows,
             rows_repaired=len(self.touched.intersection(rows)),
             dropped=self.dropped,
@@ -141,18 +141,18 @@ class _Work:
         ):
             if column.null_count == len(column):
                 return
-            raise _not_for(rule.column, column, "between", "numbers")
+            raise not_for(rule.column, column, "between", "numbers")
         values = column.cast(pa.float64(), safe=False)
         inside = pa.chunked_array([pa.array([True] * len(values), pa.bool_())])
         clipped = column
         if rule.low is not None:
             inside = pc.and_(inside, pc.greater_equal(values, rule.low))
-            clipped = pc.if_else(pc.less(values, rule.low), _bound(rule.low, column), clipped)
+            clipped = pc.if_else(pc.less(values, rule.low), bound_of(rule.low, column), clipped)
         if rule.high is not None:
             inside = pc.and_(inside, pc.less_equal(values, rule.high))
-            clipped = pc.if_else(pc.greater(values, rule.high), _bound(rule.high, column), clipped)
+            clipped = pc.if_else(pc.greater(values, rule.high), bound_of(rule.high, column), clipped)
         if pa.types.is_floating(column.type):
-            clipped = _without_nan(clipped)
+            clipped = without_nan(clipped)
         reason = f"{rule.column} is not within {_side(rule.low)} to {_side(rule.high)}"
         self._violated(rule.column, pc.invert(pc.fill_null(inside, True)), reason, rule.action, clipped)
 
@@ -167,11 +167,11 @@ class _Work:
                 return
             column = pa.chunked_array([pa.nulls(self.table.num_rows, pa.scalar(rule.value).type)])
             self.table = self.table.append_column(rule.column, column)
-        clean = _without_nan(column) if pa.types.is_floating(column.type) else column
+        clean = without_nan(column) if pa.types.is_floating(column.type) else column
         missing = pc.is_null(clean)
         if not pc.any(missing).as_py():
             return
-        value = _filling(rule, clean)
+        value = filling(rule, clean)
         if value is not None:
             self._repair(rule.column, missing, f"{rule.column} was missing", pc.fill_null(clean, value))
 
@@ -224,7 +224,7 @@ class _Work:
         if column is None or column.null_count == len(column):
             return
         if not pa.types.is_string(column.type):
-            raise _not_for(rule.column, column, "matches", "text")
+            raise not_for(rule.column, column, "matches", "text")
         good = matching(rule, column)
         bad = pc.invert(pc.fill_null(good, True))
         self._violated(rule.column, bad, f"{rule.column} does not match {shorten(rule.pattern)}", rule.action, column)
@@ -240,13 +240,13 @@ class _Work:
                     f"rule unique names column {name!r}, which the batch does not have.",
                     fix="Correct the rule or the data.",
                 )
-        whole, unsure = _split_nulls(self.table, rule.columns)
-        ranked = _ranked(whole, self.time, keep_first=rule.keep == "first")
-        groups = ranked.select([*rule.columns, "__rank"]).group_by(list(rule.columns)).aggregate([("__rank", "max")])
-        best = pc.is_in(ranked.column("__rank"), groups.column("__rank_max"))
-        kept = ranked.filter(best).drop_columns(["__rank"])
+        whole, unsure = split_nulls(self.table, rule.columns)
+        best_last = ranked(whole, self.time, keep_first=rule.keep == "first")
+        groups = best_last.select([*rule.columns, "__rank"]).group_by(list(rule.columns)).aggregate([("__rank", "max")])
+        best = pc.is_in(best_last.column("__rank"), groups.column("__rank_max"))
+        kept = best_last.filter(best).drop_columns(["__rank"])
         self.dropped += whole.num_rows - kept.num_rows
-        self.table = pa.concat_tables([kept, unsure]).sort_by(_ROW)
+        self.table = pa.concat_tables([kept, unsure]).sort_by(ROW)
 
     def _column(self, name: str) -> Any:
         return self.table.column(name) if name in self.table.column_names else None
@@ -266,98 +266,16 @@ class _Work:
         elif action == "refuse":
             self.refusals.append(f"{reason} in {count} rows")
         else:
-            for row in self.table.filter(wrong).column(_ROW).to_pylist():
+            for row in self.table.filter(wrong).column(ROW).to_pylist():
                 self.out[row] = reason
             self.quarantined[reason] = self.quarantined.get(reason, 0) + count
             self.table = self.table.filter(pc.invert(wrong))
 
     def _repair(self, name: str, wrong: Any, reason: str, mended: Any) -> None:
-        rows = self.table.filter(wrong).column(_ROW).to_pylist()
+        rows = self.table.filter(wrong).column(ROW).to_pylist()
         self.touched.update(rows)
         self.repaired[reason] = self.repaired.get(reason, 0) + len(rows)
         self._set(name, mended)
-
-
-def _filling(rule: Fill, column: Any) -> Any:
-    """The scalar missing values become, or None if the batch has no value to take it from."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if rule.strategy == "value":
-        try:
-            return pa.scalar(rule.value, column.type) if rule.value is not None else None
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as wrong:
-            raise InvalidValue(
-                f"rule fill gives {rule.column!r} the value {rule.value!r}, the column has type {column.type}.",
-                fix="Give a value of the column's type.",
-            ) from wrong
-    if column.null_count == len(column):
-        return None
-    if rule.strategy == "mode":
-        return _mode(rule, column)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise _not_for(rule.column, column, f"fill by {rule.strategy}", "numbers")
-    middle = (
-        pc.mean(column).as_py()
-        if rule.strategy == "mean"
-        else pc.quantile(column, 0.5, interpolation="linear")[0].as_py()
-    )
-    return pa.scalar(round(middle) if pa.types.is_integer(column.type) else middle, column.type)
-
-
-def _mode(rule: Fill, column: Any) -> Any:
-    """The commonest value; of equally common ones the least."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_nested(column.type):
-        raise _not_for(rule.column, column, "fill by mode", "single values")
-    counts = pc.value_counts(column.drop_null()).to_pylist()
-    return pa.scalar(min((-one["counts"], one["values"]) for one in counts)[1], column.type)
-
-
-def _split_nulls(table: Any, columns: tuple[str, ...]) -> tuple[Any, Any]:
-    """(rows with a value in every column, the others): a missing value equals no other."""
-    import pyarrow.compute as pc
-
-    valid = pc.is_valid(table.column(columns[0]))
-    for name in columns[1:]:
-        valid = pc.and_(valid, pc.is_valid(table.column(name)))
-    return table.filter(valid), table.filter(pc.invert(valid))
-
-
-def _ranked(table: Any, time: str, *, keep_first: bool) -> Any:
-    """The rows with a column `__rank`: of equal rows the one with the highest stays."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    ordered = table
-    if time in table.column_names:  # rows without a time count as the oldest
-        timed = pc.is_valid(table.column(time))
-        late = table.filter(timed).sort_by([(time, "ascending"), (_ROW, "ascending")])
-        ordered = pa.concat_tables([table.filter(pc.invert(timed)), late])
-    step = -1 if keep_first else 1
-    ranks = pa.array([step * place for place in range(table.num_rows)], pa.int64())
-    return ordered.append_column("__rank", ranks)
-
-
-def _without_nan(column: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.if_else(pc.fill_null(pc.is_nan(column), False), pa.scalar(None, column.type), column)
-
-
-def _bound(bound: float, column: Any) -> Any:
-    """The bound as a value of the column; a fraction cannot be one of whole numbers."""
-    import pyarrow as pa
-
-    try:
-        return pa.scalar(bound, pa.float64()).cast(column.type)
-    except pa.ArrowInvalid as wrong:
-        raise InvalidValue(
-            f"rule between clips whole numbers to {bound}, which is none.", fix="Give a whole bound."
-        ) from wrong
 
 
 def _side(bound: float | None) -> str:
@@ -367,13 +285,4 @@ def _side(bound: float | None) -> str:
 def _spoken(kind: str) -> str:
     return {"int64": "a whole number", "float64": "a number", "string": "text", "bool": "true or false"}.get(
         kind, {"timestamp": "a time"}.get(kind, "a date")
-    )
-
-
-def _not_for(name: str, column: Any, rule: str, wanted: str) -> InvalidValue:
-    sample = next((value for value in column.to_pylist() if value is not None), None)
-    return InvalidValue(
-        f"rule {rule} needs {wanted}; column {name!r} has type {column.type}, such as {shorten(repr(sample))}.",
-        fix=f"Declare a cast rule for {name!r} before it.",
-        field=name,
     )

@@ -4,11 +4,10 @@ import re
 
 from sill.core.errors import InvalidValue, TooLarge, UnsupportedType
 from sill.core.names import shorten
-from sill.models.types import VersionSpec
+from sill.models.types import MANIFEST_FILE, VersionSpec
 from sill.runtimes.types import Signature, TensorSpec
 
 MODEL_FILE = "model.onnx"
-MANIFEST_FILE = "manifest.json"
 CARD_FILE = "card.md"
 FILES_MAX = 64
 PATH_LENGTH_MAX = 200

@@ -12,7 +12,7 @@ from sill.core.names import check_name
 from sill.governance.rules import require
 from sill.governance.service import Governance
 from sill.models import manifest, registration
-from sill.models.bundle import CARD_FILE, MANIFEST_FILE, check_sizes, check_spec
+from sill.models.bundle import CARD_FILE, check_sizes, check_spec
 from sill.models.rules import CHAMPION
 from sill.models.store import (
     MODELS,
@@ -25,6 +25,7 @@ from sill.models.store import (
     versions_page,
 )
 from sill.models.types import (
+    MANIFEST_FILE,
     AliasChange,
     Approval,
     Freed,

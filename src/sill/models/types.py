@@ -6,6 +6,9 @@ from sill.core.values import Value
 from sill.runs.training.types import Evaluation, GateSpec
 from sill.runtimes.types import Signature
 
+MANIFEST_FILE = "manifest.json"
+"""The signed list of a bundle's files; made by the registry."""
+
 
 class Check(Value, frozen=True, kw_only=True):
     """One check of a gate, with what was seen and what was required."""

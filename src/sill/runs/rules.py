@@ -65,6 +65,18 @@ def check_spec(spec: RunSpec, project: str) -> None:
     check_texts(spec.tags, "tags", TAG_LENGTH_MAX)
 
 
+def check_work(spec: RunSpec) -> None:
+    """Refuse a run that would do nothing. A run that was executed inside its parent has no command of its own.
+
+    Raises:
+        InvalidValue: neither a command nor a task.
+    """
+    if spec.kind == "command" and not spec.command:
+        raise InvalidValue("a run of kind 'command' needs a command.", fix="Give an argument list.", field="command")
+    if not spec.command and not spec.task:
+        raise InvalidValue(f"a run of kind {spec.kind!r} needs a task or a command.", field="task")
+
+
 def check_label(text: str, field: str, *, may_be_empty: bool = False) -> str:
     """A text for people, if it is one printable line without blanks at its ends, at most 250 characters."""
     if text == "" and may_be_empty:
@@ -205,18 +217,6 @@ def training_of(spec: RunSpec) -> str:
 def _check_kind(spec: RunSpec) -> None:
     if spec.kind not in KINDS:
         raise InvalidValue(f"kind {shorten(spec.kind)!r} is not one of {', '.join(KINDS)}.", field="kind")
-
-
-def check_work(spec: RunSpec) -> None:
-    """Refuse a run that would do nothing. A run that was executed inside its parent has no command of its own.
-
-    Raises:
-        InvalidValue: neither a command nor a task.
-    """
-    if spec.kind == "command" and not spec.command:
-        raise InvalidValue("a run of kind 'command' needs a command.", fix="Give an argument list.", field="command")
-    if not spec.command and not spec.task:
-        raise InvalidValue(f"a run of kind {spec.kind!r} needs a task or a command.", field="task")
     _check_range("command", len(spec.command), 0, ARGUMENTS_MAX)
     if sum(map(len, spec.command)) > COMMAND_LENGTH_MAX or any("\0" in part for part in spec.command):
         raise InvalidValue(

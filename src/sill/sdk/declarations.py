@@ -8,7 +8,7 @@ from sill.endpoints.types import SLO, Rollout
 from sill.lake.types import Action, Between, Cast, Fill, Matches, NotNull, OneOf, QualityGate, Rule, Unique
 from sill.runs.training.types import GateSpec, Holdout, Tune
 from sill.runs.types import Resources
-from sill.sources.types import Source, Unit
+from sill.sources.types import Source
 from sill.triggers.types import TriggerKind
 
 Gate = GateSpec
