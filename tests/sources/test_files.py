@@ -244,7 +244,7 @@ def test_a_folder_of_images_is_a_table(read: Read) -> None:
     found = read(packed(cats__a_dot_png=png(7), dogs__b_dot_png=png(9)), "pets.zip")
     first = rows(found)[0]
     assert {**first, "pixels": first["pixels"][:2]} == {
-        "name": "a.png",
+        "name": "cats/a.png",
         "label": "cats",
         "height": 3,
         "width": 4,
@@ -275,8 +275,8 @@ def test_a_cut_image_is_named(read: Read) -> None:
 def test_a_folder_of_texts_is_a_table(read: Read) -> None:
     content = packed(spam__a_dot_txt="Größe\n".encode("cp1252"), ham__b_dot_txt=b"a,b\n")
     assert rows(read(content, "mails.zip")) == [
-        {"name": "b.txt", "label": "ham", "text": "a,b\n"},
-        {"name": "a.txt", "label": "spam", "text": "Größe\n"},
+        {"name": "ham/b.txt", "label": "ham", "text": "a,b\n"},
+        {"name": "spam/a.txt", "label": "spam", "text": "Größe\n"},
     ]
 
 

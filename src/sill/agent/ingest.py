@@ -11,7 +11,7 @@ from sill.agent.platform import Platform
 from sill.agent.recording import write_json
 from sill.core.errors import InvalidValue
 from sill.lake.types import WriteReport
-from sill.sdk.applying import is_local, local_files, upload_file
+from sill.sdk.applying import is_local, local_places, upload_place
 from sill.sources.types import IngestionSpec, Source
 
 if TYPE_CHECKING:
@@ -99,12 +99,12 @@ def say_report(report: WriteReport) -> None:
 def _read_sources(
     platform: Platform, spec: IngestionSpec, sources: tuple[Source, ...], folder: Path, key: str
 ) -> WriteReport:
-    """Let the platform read what the function named; files in the working folder are uploaded first."""
+    """Let the platform read what the function named; local files and folders are uploaded first."""
     found: list[Source] = []
     for source in sources:
         if is_local(source.url):
-            files = local_files(folder, source.url)
-            urls = [upload_file(platform.client, spec.project, file).url for file in files]
+            places = local_places(folder, source.url)
+            urls = [upload_place(platform.client, spec.project, place).url for place in places]
             found += [msgspec.structs.replace(source, url=url) for url in urls]
         else:
             found.append(source)

@@ -96,7 +96,9 @@ def _query(request: Request, route: Route) -> Any:
 def _check_text(value: str, name: str) -> None:
     """Refuse what no text of a person holds: control characters, and bytes that were not UTF-8."""
     if not value.isprintable() or "\ufffd" in value:
-        raise InvalidValue(f"query parameter {shorten(name)!r} holds characters that are not text.", fix="Send UTF-8.", field="query")
+        raise InvalidValue(
+            f"query parameter {shorten(name)!r} holds characters that are not text.", fix="Send UTF-8.", field="query"
+        )
 
 
 async def _body(request: Request, route: Route, services: "Services") -> Any:

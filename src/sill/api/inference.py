@@ -41,6 +41,8 @@ STICKY_LENGTH_MAX = 200
 BODIES_BYTES_MAX = 512 * 1024 * 1024
 """What all bodies together may hold."""
 RUNTIME = "onnx"
+HOME_LOOK_S = 5.0
+"""How often the process looks whether its home is still there."""
 
 _log = logging.getLogger("sill.inference")
 
@@ -192,7 +194,8 @@ async def serve(settings: Settings) -> None:
     server = uvicorn.Server(config)
     gc.collect()
     gc.freeze()  # what start-up made lives as long as the process
-    tasks = [asyncio.create_task(work) for work in (follower.run(), shipping.run(), plane.shadow_for_ever())]
+    works = (follower.run(), shipping.run(), plane.shadow_for_ever(), until_gone(home))
+    tasks = [asyncio.create_task(work) for work in works]
     serving = asyncio.create_task(server.serve())
     try:
         # A worker that ends by an error ends the process: the control plane starts it again, from what is on disk.
@@ -207,6 +210,17 @@ async def serve(settings: Settings) -> None:
         await shipping.flush()
         with contextlib.suppress(asyncio.CancelledError):
             await serving
+
+
+async def until_gone(home: Path) -> None:
+    """Return when the home is no more: a process that outlives its control plane must not outlive its data.
+
+    Raises:
+        Unavailable: always, once it is gone; it ends the process.
+    """
+    while (home / "alive.lock").exists():
+        await asyncio.sleep(HOME_LOOK_S)
+    raise Unavailable(f"{home} is gone.", fix="Start the platform on a home of its own.")
 
 
 def main() -> int:

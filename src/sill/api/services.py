@@ -76,6 +76,7 @@ class Services:
 
     def close(self) -> None:
         """Finish what is being written and let go of the stores."""
+        self.online.close()
         self.database.close()
 
 
@@ -99,7 +100,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
     costs = Costs(database, clock, ids, settings)
     sources = Sources(database, blobs, outbound, governance, settings)
     lake = Lake(database, blobs, clock, ids, settings)
-    features = Features(database, lake, online, clock)
+    features = Features(database, lake, online, clock, sql_rows_max=settings.sql_rows_max)
     runs = Runs(database, log, blobs, clock, ids, LocalEngine(settings), costs, governance, settings)
     trainings = Trainings(database, runs)
     pipelines = Pipelines(database, runs)

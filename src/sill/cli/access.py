@@ -32,7 +32,9 @@ def verify() -> None:
     if report.broken_at:
         show_line(report, f"the chain breaks at event {report.broken_at}: {report.problem}")
         raise typer.Exit(1)
-    show_line(report, f"{report.checked} events, {report.heads_checked} signed heads: whole. Head {report.head_hash[:16]}…")
+    show_line(
+        report, f"{report.checked} events, {report.heads_checked} signed heads: whole. Head {report.head_hash[:16]}…"
+    )
 
 
 @audit.command("events")
@@ -52,7 +54,14 @@ def list_tokens() -> None:
     """Tokens that were made; never their secrets."""
     found = stages().governance.tokens()
     rows = [
-        (each.id, each.name, each.prefix, " ".join(each.scopes), " ".join(each.projects), _end(each.expires_us, each.revoked_us))
+        (
+            each.id,
+            each.name,
+            each.prefix,
+            " ".join(each.scopes),
+            " ".join(each.projects),
+            _end(each.expires_us, each.revoked_us),
+        )
         for each in found
     ]
     show_table(found, "tokens", ("id", "name", "begins", "scopes", "projects", "until"), rows, "only the root token.")
@@ -66,7 +75,9 @@ def create_token(
     seconds: Annotated[int, typer.Option(help="How long it is good for; 0 until revoked.")] = 0,
 ) -> None:
     """Make a token. It is shown once."""
-    made = stages().governance.create_token(TokenSpec(name=name, role=role, projects=tuple(only) or ("*",), seconds=seconds))
+    made = stages().governance.create_token(
+        TokenSpec(name=name, role=role, projects=tuple(only) or ("*",), seconds=seconds)
+    )
     show_line(made, f"{made.secret}\n(id {made.token.id}; it is not shown again)")
 
 
@@ -133,7 +144,9 @@ def costs() -> None:
 
 def lineage(
     address: Annotated[str, typer.Argument(help="sill://PROJECT/KIND/NAME[/VERSION]")],
-    down: Annotated[bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")] = False,
+    down: Annotated[
+        bool, typer.Option("--down", help="What was made from it, instead of what it was made from.")
+    ] = False,
 ) -> None:
     """What a thing was made from."""
     graph = stages().governance.lineage(address, direction="down" if down else "up")

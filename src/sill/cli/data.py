@@ -28,7 +28,14 @@ def tables() -> None:
     """Tables of the project."""
     found = stages().lake.list()
     rows = [
-        (table.name, table.rows, len(table.columns), size(table.size_bytes), table.snapshot_id or None, when(table.updated_us))
+        (
+            table.name,
+            table.rows,
+            len(table.columns),
+            size(table.size_bytes),
+            table.snapshot_id or None,
+            when(table.updated_us),
+        )
         for table in found
     ]
     columns = ("name", "rows", "columns", "size", "snapshot", "changed")
@@ -113,5 +120,3 @@ def _pin(text: str) -> tuple[str, int]:
 
 def _cell(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-

@@ -14,7 +14,20 @@ from sill.endpoints.types import Endpoint
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (models, endpoints, deploy, rollback_endpoint, approve, infer, label, monitors, incidents, triggers, fire, explain):
+    for command in (
+        models,
+        endpoints,
+        deploy,
+        rollback_endpoint,
+        approve,
+        infer,
+        label,
+        monitors,
+        incidents,
+        triggers,
+        fire,
+        explain,
+    ):
         app.command(name="revert" if command is rollback_endpoint else command.__name__)(command)
 
 
@@ -29,7 +42,12 @@ def models(
     if name:
         found = stages().models.versions(name).items
         versions = [
-            (each.version, each.state.value, _metrics(each.spec.evaluation.metrics), each.gate_report and each.gate_report.reason)
+            (
+                each.version,
+                each.state.value,
+                _metrics(each.spec.evaluation.metrics),
+                each.gate_report and each.gate_report.reason,
+            )
             for each in found
         ]
         show_table(found, name, ("version", "state", "metrics", "gate"), versions, "no version yet.")
@@ -49,7 +67,9 @@ def endpoints(
             (each.number, each.model_version, each.state.value, f"{each.weight} %", when(each.state_us), each.reason)
             for each in endpoint.revisions
         ]
-        show_table(endpoint, name, ("revision", "version", "state", "share", "since", "why"), revisions, "no revision yet.")
+        show_table(
+            endpoint, name, ("revision", "version", "state", "share", "since", "why"), revisions, "no revision yet."
+        )
         return
     found = stages().endpoints.list().items
     rows = [(each.name, each.model, _live(each), f"p99 {each.spec.slo.p99_ms:g} ms", _url(each.name)) for each in found]
@@ -59,12 +79,16 @@ def endpoints(
 def deploy(
     endpoint: Annotated[str, typer.Argument(help="Endpoint.")],
     version: Annotated[int, typer.Argument(help="Model version.")],
-    force: Annotated[bool, typer.Option("--force", help="Although its gate said no; the judge still watches it.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although its gate said no; the judge still watches it.")
+    ] = False,
 ) -> None:
     """Roll a model version out by hand: shadow, canary, live."""
     changed = stages().endpoints.deploy(endpoint, version, force=force)
     rolling = changed.rolling() or changed.live()
-    show_line(changed, f"revision {rolling.number if rolling else '?'} of {endpoint} answers with version {version} soon.")
+    show_line(
+        changed, f"revision {rolling.number if rolling else '?'} of {endpoint} answers with version {version} soon."
+    )
 
 
 def rollback_endpoint(
@@ -97,7 +121,9 @@ def infer(
     try:
         values = msgspec.json.decode(given, type=dict[str, float | str | None])
     except msgspec.DecodeError as wrong:
-        raise InvalidValue(f"the features are no JSON object of numbers and texts: {wrong}.", fix='{"age": 41, "plan": "free"}') from wrong
+        raise InvalidValue(
+            f"the features are no JSON object of numbers and texts: {wrong}.", fix='{"age": 41, "plan": "free"}'
+        ) from wrong
     answer = stages().traffic.infer(endpoint, values)
     show_line(answer, f"{answer.predictions[0]}  ({answer.request_id}, version {answer.model_version})")
 
@@ -110,7 +136,10 @@ def label(
     """Tell the truth about an answer, later."""
     report = stages().traffic.label(endpoint, {request_id: truth})
     if report.unknown:
-        raise NotFound(f"no request {request_id!r} of {endpoint!r} is known.", fix="Was it sampled? See log_sample of the endpoint.")
+        raise NotFound(
+            f"no request {request_id!r} of {endpoint!r} is known.",
+            fix="Was it sampled? See log_sample of the endpoint.",
+        )
     show_line(report, "kept." if report.joined else "it was known already.")
 
 
@@ -138,7 +167,14 @@ def incidents(
     """What went wrong, and whether it is over."""
     found = stages().monitors.incidents(is_open=True if is_open else None).items
     rows = [
-        (each.id, each.endpoint, each.kind.value, "open" if each.is_open else "closed", when(each.opened_us), each.summary)
+        (
+            each.id,
+            each.endpoint,
+            each.kind.value,
+            "open" if each.is_open else "closed",
+            when(each.opened_us),
+            each.summary,
+        )
         for each in found
     ]
     show_table(found, "incidents", ("id", "endpoint", "kind", "state", "opened", "what"), rows, "no incident.")
@@ -148,7 +184,14 @@ def triggers() -> None:
     """What starts runs by itself, and why it waits."""
     found = stages().triggers.list()
     rows = [
-        (each.name, each.spec.on.value, each.spec.source or each.spec.schedule, each.spec.start, each.fired, each.reason)
+        (
+            each.name,
+            each.spec.on.value,
+            each.spec.source or each.spec.schedule,
+            each.spec.start,
+            each.fired,
+            each.reason,
+        )
         for each in found
     ]
     show_table(found, "triggers", ("name", "on", "of", "starts", "fired", "why it waits"), rows, "no trigger yet.")

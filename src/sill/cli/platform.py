@@ -89,7 +89,11 @@ def summarise(overview: Overview) -> list[tuple[str, list[tuple[str, str, str]]]
         (
             "endpoints",
             [
-                (each.name, f"version {live.model_version}" if (live := each.live()) else "none", f"{len(each.revisions)} revisions")
+                (
+                    each.name,
+                    f"version {live.model_version}" if (live := each.live()) else "none",
+                    f"{len(each.revisions)} revisions",
+                )
                 for each in overview.endpoints
             ],
         ),

@@ -26,7 +26,9 @@ def run(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Name of the run.")] = "",
     experiment: Annotated[str, typer.Option(help="Experiment it belongs to.")] = "default",
-    workers: Annotated[int, typer.Option(help="Processes started together, with RANK and WORLD_SIZE as torchrun sets them.")] = 1,
+    workers: Annotated[
+        int, typer.Option(help="Processes started together, with RANK and WORLD_SIZE as torchrun sets them.")
+    ] = 1,
     cpus: Annotated[float, typer.Option(help="CPU cores for each worker.")] = 1.0,
     memory: Annotated[int, typer.Option(help="Memory for each worker in MiB.")] = 512,
     gpus: Annotated[float, typer.Option(help="Accelerators for each worker.")] = 0.0,
@@ -86,7 +88,15 @@ def ps(
         raise InvalidValue(f"--state {state!r} is not a state; {', '.join(RunState)} are.", fix="Choose one of them.")
     found = stages().runs.list(state=state, limit=limit).items
     rows = [
-        (each.id, each.name, each.kind, each.state.value, when(each.created_us), f"{each.usage.wall_s:.1f} s", each.reason)
+        (
+            each.id,
+            each.name,
+            each.kind,
+            each.state.value,
+            when(each.created_us),
+            f"{each.usage.wall_s:.1f} s",
+            each.reason,
+        )
         for each in found
     ]
     columns = ("id", "name", "kind", "state", "made", "took", "why")
@@ -160,7 +170,11 @@ def wait_for(run: Run) -> Run:
             console.out(text, end="")
     ended = here.runs.get(run.id)
     took = f"{ended.usage.wall_s:.1f} s, {ended.usage.cpu_s:.1f} CPU s"
-    price = f", {ended.cost.usd:.6f} USD, {ended.cost.energy_wh:.4f} Wh, {ended.cost.carbon_g:.4f} gCO2e" if ended.cost else ""
+    price = (
+        f", {ended.cost.usd:.6f} USD, {ended.cost.energy_wh:.4f} Wh, {ended.cost.carbon_g:.4f} gCO2e"
+        if ended.cost
+        else ""
+    )
     show_line(ended, f"{ended.id} {ended.state.value}{': ' + ended.reason if ended.reason else ''} ({took}{price})")
     if ended.state is not RunState.FINISHED:
         raise typer.Exit(1)

@@ -254,7 +254,7 @@ class Story:
             if revision.state in (RevisionState.LIVE, RevisionState.REJECTED) or time.monotonic() > deadline:
                 break
             start = len(self.asked)
-            self.ask(REQUESTS_PER_BURST, is_shifted=True)
+            self.ask(2 * REQUESTS_PER_BURST, is_shifted=True)
             self.label(self.asked[start:])
         if revision.state is not wanted:
             raise Refused(

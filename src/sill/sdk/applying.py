@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,8 @@ from sill.sources.types import Source, Upload
 CODE_BYTES_MAX = 64 * 1024**2
 CODE_FILE_BYTES_MAX = 4 * 1024**2
 """Larger files in the project's folder are taken for data and left out of the code."""
+FOLDER_BYTES_MAX = 512 * 1024**2
+"""A folder of data is sent as one archive; what is larger belongs into an object store."""
 UPLOADS_MAX = 1_000
 _CHUNK = 1024**2
 
@@ -71,7 +73,7 @@ def upload_sources(client: Client, spec: ProjectSpec, folder: Path, say: Callabl
 
     Raises:
         NotFound: no file matches a local path.
-        InvalidValue: a path leads out of the project's folder by `..`, or there are too many files.
+        InvalidValue: there are too many files.
     """
     ingestions = []
     for ingestion in spec.ingestions:
@@ -80,9 +82,9 @@ def upload_sources(client: Client, spec: ProjectSpec, folder: Path, say: Callabl
             if not is_local(source.url):
                 sources.append(source)
                 continue
-            for file in local_files(folder, source.url):
-                say(f"uploading {file.name}")
-                sources.append(msgspec.structs.replace(source, url=upload_file(client, spec.project, file).url))
+            for place in local_places(folder, source.url):
+                say(f"uploading {place.name}")
+                sources.append(msgspec.structs.replace(source, url=upload_place(client, spec.project, place).url))
         ingestions.append(msgspec.structs.replace(ingestion, sources=tuple(sources)))
     return msgspec.structs.replace(spec, ingestions=tuple(ingestions))
 
@@ -92,8 +94,8 @@ def is_local(url: str) -> bool:
     return "://" not in url
 
 
-def local_files(folder: Path, pattern: str) -> list[Path]:
-    """The files a path or glob names, in order, relative to the project's folder; a folder means all files in it.
+def local_places(folder: Path, pattern: str) -> list[Path]:
+    """The files and folders a path or glob names, in order, relative to the project's folder.
 
     Raises:
         NotFound: there is none.
@@ -101,29 +103,51 @@ def local_files(folder: Path, pattern: str) -> list[Path]:
     """
     place = Path(pattern).expanduser()
     whole = str(place if place.is_absolute() else Path(glob.escape(str(folder))) / place)
-    matched = [Path(name) for name in sorted(glob.glob(whole, recursive=True))]
-    files = [file for found in matched for file in ([found] if found.is_file() else _files_in(found))]
-    if not files:
+    found = [Path(name) for name in sorted(glob.glob(whole, recursive=True))]
+    if not found:
         raise NotFound(f"no file matches {pattern!r} in {folder}.", fix="Paths are relative to the project file.")
-    if len(files) > UPLOADS_MAX:
+    if len(found) > UPLOADS_MAX:
         raise InvalidValue(
-            f"{pattern!r} names {len(files)} files; {UPLOADS_MAX} are allowed.", fix="Put them in an object store."
+            f"{pattern!r} names {len(found)} files; {UPLOADS_MAX} are allowed.",
+            fix="Name the folder they lie in, or put them in an object store.",
         )
-    return files
+    return found
 
 
-def upload_file(client: Client, project: str, file: Path) -> Upload:
-    """Upload one file of the user's, in pieces."""
-    kind = "application/octet-stream"
+def upload_place(client: Client, project: str, place: Path) -> Upload:
+    """Upload a file of the user's in pieces; a folder as one archive of the files below it, without hidden ones.
+
+    Raises:
+        InvalidValue: it cannot be read, or the folder holds links or devices.
+        NotFound: the folder holds no file.
+        TooLarge: the folder holds more than `FOLDER_BYTES_MAX`.
+    """
+    if not place.is_dir():
+        return _upload_file(client, project, place)
+    if next(_files_in(place), None) is None:
+        raise NotFound(f"folder {place} holds no file.", fix="Name one that does.")
+    archive = pack(place, ignore=(*IGNORED, ".*"), bytes_max=FOLDER_BYTES_MAX)
+    return _send(client, project, f"{place.name}.zip", archive)
+
+
+def _upload_file(client: Client, project: str, file: Path) -> Upload:
     try:
         with file.open("rb") as opened:
-            pieces = iter(lambda: opened.read(_CHUNK), b"")
-            path = f"/projects/{project}/uploads"
-            return client.call(
-                "POST", path, Upload, content=pieces, content_type=kind, query={"name": file.name}, timeout_s=600
-            )
+            return _send(client, project, file.name, iter(lambda: opened.read(_CHUNK), b""))
     except OSError as unreadable:
         raise InvalidValue(f"{file} cannot be read: {unreadable.strerror}.") from unreadable
+
+
+def _send(client: Client, project: str, name: str, content: bytes | Iterable[bytes]) -> Upload:
+    return client.call(
+        "POST",
+        f"/projects/{project}/uploads",
+        Upload,
+        content=content,
+        content_type="application/octet-stream",
+        query={"name": name},
+        timeout_s=600,
+    )
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

@@ -21,6 +21,7 @@ _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 def read_images(parts: Sequence[Part], limits: ReadLimits) -> "pa.Table":
     """Columns `name`, `label`, `height`, `width`, `channels`, `pixels`.
 
+    `name` is the path below the source, such as `cats/0001.png`: the files of two folders may be called the same.
     `pixels` is row-major uint8 (height × width × channels), a list where all images have one shape, else bytes.
 
     Raises:
@@ -41,7 +42,7 @@ def read_images(parts: Sequence[Part], limits: ReadLimits) -> "pa.Table":
         pixels.append(content)
     heights, widths, channels = (pa.array([shape[axis] for shape in shapes], pa.int64()) for axis in range(3))
     columns = {
-        "name": pa.array([_name(part) for part in parts], pa.string()),
+        "name": pa.array([part.inner for part in parts], pa.string()),
         "label": pa.array([label(part) for part in parts], pa.string()),
         "height": heights,
         "width": widths,
@@ -71,7 +72,7 @@ def read_texts(parts: Sequence[Part], encoding: str, limits: ReadLimits) -> "pa.
         size += length
         check_size(part.name, size, limits)
     columns = {
-        "name": pa.array([_name(part) for part in parts], pa.string()),
+        "name": pa.array([part.inner for part in parts], pa.string()),
         "label": pa.array([label(part) for part in parts], pa.string()),
         "text": pa.array(texts, pa.string()),
     }
@@ -82,10 +83,6 @@ def label(part: Part) -> str | None:
     """The name of the folder the file lies in, None if it lies in none."""
     folders = PurePosixPath(part.inner).parts[:-1]
     return folders[-1] if folders else None
-
-
-def _name(part: Part) -> str:
-    return PurePosixPath(part.inner).name
 
 
 def _decode(part: Part, limits: ReadLimits) -> tuple[tuple[int, int, int], bytes]:

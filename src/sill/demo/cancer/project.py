@@ -119,7 +119,7 @@ cancer.endpoint(
     "diagnosis",
     model=fit,
     slo=sill.SLO(p99_ms=50, availability=0.999),
-    rollout=sill.Canary(shadow_requests=60, steps=(10, 50, 100), step_requests=60, disagreement_max=0.4),
+    rollout=sill.Canary(shadow_requests=60, steps=(10, 50, 100), step_requests=20, disagreement_max=0.4),
     retrain=sill.on_drift(psi=0.2, labels_min=150),
     monitor={"window_requests": 150},
 )

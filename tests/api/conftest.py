@@ -1,0 +1,48 @@
+"""One real platform for all tests of the API, filled with one of everything, and clients for three kinds of people."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from sill.testing.live import Live, fill
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A running platform. One run holds all its cores, so that what the tests submit waits and starts nothing."""
+    platform = Live(tmp_path_factory.mktemp("api") / "home", SILL_CPUS="1", SILL_UPLOAD_BYTES_MAX="1000000")
+    try:
+        platform.start()
+        fill(platform)
+        yield platform
+    finally:
+        platform.stop()
+
+
+@pytest.fixture(scope="session")
+def root(live: Live) -> Iterator[httpx.Client]:
+    """May do everything."""
+    with live.client("root") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def reader(live: Live) -> Iterator[httpx.Client]:
+    """May look at the one project."""
+    with live.client("reader") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def stranger(live: Live) -> Iterator[httpx.Client]:
+    """A developer of another project."""
+    with live.client("stranger") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def nobody(live: Live) -> Iterator[httpx.Client]:
+    """Has no token."""
+    with live.client() as client:
+        yield client
