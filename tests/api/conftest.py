@@ -46,3 +46,10 @@ def nobody(live: Live) -> Iterator[httpx.Client]:
     """Has no token."""
     with live.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def powerless(live: Live) -> Iterator[httpx.Client]:
+    """Has a token for the one project that allows next to nothing."""
+    with live.client("powerless") as client:
+        yield client

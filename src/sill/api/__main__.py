@@ -6,16 +6,18 @@ import gc
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 import uvicorn
 
 from sill import __version__
 from sill.api.app import build_app
-from sill.api.services import build_services
+from sill.api.services import Services, build_services
 from sill.core.clock import SystemClock
 from sill.core.errors import Conflict, Forbidden, SillError
 from sill.core.settings import Settings, read_settings
@@ -25,6 +27,7 @@ from sill.safety.redaction import RedactingFilter, Redactor
 
 def main() -> int:
     """Serve until told to stop. Exit code 2 for what the caller can mend, with the reason on standard error."""
+    signal.signal(signal.SIGTERM, _end)
     try:
         settings = read_settings()
         check_listening(settings)
@@ -48,7 +51,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     services.inference.start()
     config = uvicorn_config(build_app(services), tls_cert=settings.tls_cert, tls_key=settings.tls_key)
 
-    server = Announcing(config, settings)
+    server = Announcing(config, services)
     try:
         gc.freeze()  # what start-up made lives as long as the process; the collector need not look at it again
         await server.serve(sockets=[listener])
@@ -58,11 +61,12 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
 
 
 class Announcing(uvicorn.Server):
-    """Says where the platform is once it answers."""
+    """Says where the platform is once it answers, and ends what waits for news when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
-        self._settings = settings
+        self._settings = services.settings
+        self._log = services.log
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start serving, then tell."""
@@ -74,6 +78,16 @@ class Announcing(uvicorn.Server):
             "Ctrl-C stops it; runs that are going on go on, and are adopted at the next start.",
             flush=True,
         )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; requests that are held open for news are answered first, or they would hold it up."""
+        self._log.close()
+        await super().shutdown(sockets)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM. uvicorn handles it while it serves, and raises it again when it is done: what was built is closed then."""
+    raise SystemExit(0)
 
 
 def check_listening(settings: Settings) -> None:

@@ -90,7 +90,10 @@ def build_app(services: Services) -> ASGIApp:
     settings = services.settings
     return Gate(
         app,
-        limits=GateLimits(body_bytes_max=settings.upload_bytes_max, in_flight_max=settings.requests_in_flight_max),
+        limits=GateLimits(
+            body_bytes_max=max(settings.upload_bytes_max, settings.body_bytes_max),
+            in_flight_max=settings.requests_in_flight_max,
+        ),
         hosts=allowed_hosts(settings),
         origins=allowed_origins(settings),
         clock=SystemClock(),

@@ -17,6 +17,7 @@ from sill.core.errors import InvalidValue, TooLarge, Unauthenticated, Unsupporte
 from sill.core.names import check_name, shorten
 from sill.governance.rules import require
 from sill.safety import strict_json
+from sill.safety.limits import Reservation
 
 if TYPE_CHECKING:
     from sill.api.services import Services
@@ -33,16 +34,17 @@ def bind(route: Route, services: "Services") -> StarletteRoute:
         actor = await _identify(request, route, services)
         path = {name: str(value) for name, value in request.path_params.items()}
         await _authorise(actor, route, path, services)
-        call = Call(
-            services=services,
-            actor=actor,
-            path=path,
-            query=_query(request, route),
-            body=await _body(request, route, services),
-            key=_key(request, route, actor),
-            request=request,
-        )
-        return _answer(await route.handler(call), route)
+        with services.body_memory.reserve() as held:
+            call = Call(
+                services=services,
+                actor=actor,
+                path=path,
+                query=_query(request, route),
+                body=await _body(request, route, services.settings.body_bytes_max, held),
+                key=_key(request, route, actor),
+                request=request,
+            )
+            return _answer(await route.handler(call), route)
 
     return StarletteRoute(route.path, serve, methods=[route.method])
 
@@ -101,13 +103,13 @@ def _check_text(value: str, name: str) -> None:
         )
 
 
-async def _body(request: Request, route: Route, services: "Services") -> Any:
+async def _body(request: Request, route: Route, limit: int, held: Reservation) -> Any:
     if route.is_raw:
         return None
-    limit = services.settings.body_bytes_max
     body = bytearray()
     try:
         async for chunk in request.stream():
+            held.grow(len(chunk))
             body += chunk
             if len(body) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes.", fix="Send it in parts, or as an upload.")

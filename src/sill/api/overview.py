@@ -9,7 +9,8 @@ from sill.runs.types import RunState
 if TYPE_CHECKING:
     from sill.api.services import Services
 
-RUNS_SHOWN = 20
+RUNS_SHOWN = 100
+"""Trials among them; the console shows those that stand on their own."""
 INCIDENTS_SHOWN = 20
 
 

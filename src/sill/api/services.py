@@ -26,6 +26,7 @@ from sill.runs.service import Runs
 from sill.runs.tracking.service import Tracking
 from sill.runs.training.service import Trainings
 from sill.runs.workers import RunWorker
+from sill.safety.limits import MemoryBudget
 from sill.safety.outbound import Outbound
 from sill.safety.secrets import SecretBox
 from sill.safety.signing import Signer
@@ -40,6 +41,8 @@ from sill.traffic.service import Traffic
 from sill.traffic.workers import RolloutWorker
 from sill.triggers.service import Triggers
 from sill.triggers.workers import TriggerWorker
+
+BODIES_BYTES_MAX = 512 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Services:
     inference: InferenceProcess
     login_links: LoginLinks
     metrics: Metrics
+    body_memory: MemoryBudget
+    """What the bodies of all requests together may hold."""
     workers: tuple[Any, ...]
     """Each has `async def run(self) -> None`, for ever."""
 
@@ -105,6 +110,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
     trainings = Trainings(database, runs)
     pipelines = Pipelines(database, runs)
     models = Models(database, blobs, clock, signer, governance)
+    models.on_sweep(runs.uses_blob)
     endpoints = Endpoints(database, log, models, governance, clock)
     traffic = Traffic(database, lake, features, models, runs, endpoints, costs, governance, clock)
     monitors = Monitors(database, traffic, endpoints, models, outbound, governance, clock, ids)
@@ -146,5 +152,6 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         inference=inference,
         login_links=LoginLinks(),
         metrics=Metrics(database),
+        body_memory=MemoryBudget(BODIES_BYTES_MAX),
         workers=workers,
     )

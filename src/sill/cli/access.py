@@ -154,7 +154,8 @@ def lineage(
         show_json(graph)
         return
     rows = [(edge.source, edge.kind, edge.target) for edge in graph.edges]
-    show_table(graph, address, ("from", "by", "to"), rows, "nothing is known of where it comes from.")
+    empty = "nothing is known to be made from it." if down else "nothing is known of where it comes from."
+    show_table(graph, address, ("from", "by", "to"), rows, empty)
 
 
 def _end(expires_us: int, revoked_us: int) -> str:

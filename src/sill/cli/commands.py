@@ -1,5 +1,6 @@
-"""The commands, gathered; options that hold for all; errors turned into exit codes."""
+"""The commands, gathered; errors turned into messages and exit codes."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -7,15 +8,26 @@ import typer
 
 from sill import __version__
 from sill.cli import access, data, demo, models, platform, runs
-from sill.cli.output import Options, fail
-from sill.core.errors import SillError
+from sill.cli.client import other_projects, stages
+from sill.cli.options import AsJson, Project, choose
+from sill.cli.output import fail
+from sill.core.errors import InvalidValue, NotFound, SillError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
 
 app = typer.Typer(
     name="sill",
-    help="The hidden layer under AI: from raw data to a model that watches and retrains itself.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\n\n".join(
+        (
+            "Start with `sill up`, then `sill run -- python train.py`, or `sill demo` for the whole loop.",
+            "SILL_HOME and SILL_PORT choose the platform on this machine; SILL_URL and SILL_TOKEN one elsewhere.",
+            "Exit codes: 0 done; 1 done, and it did not go well (a run failed, a check found a fault); "
+            "2 an error, told on standard error; 130 interrupted.",
+        )
+    ),
 )
 for group in (platform, runs, data, models, access, demo):
     group.register(app)
@@ -23,40 +35,59 @@ for group in (platform, runs, data, models, access, demo):
 
 @app.callback(invoke_without_command=False)
 def options(
-    project: Annotated[str, typer.Option("--project", "-p", help="Project to work in.", envvar="SILL_PROJECT")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    project: Project = "",
+    as_json: AsJson = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))
     ] = False,
 ) -> None:
-    """Options that hold for every command. `--json` may also stand at the end of a command."""
-    Options.as_json = Options.as_json or as_json
-    Options.project = project
+    """The hidden layer under AI: from raw data to a model that watches and retrains itself."""
+    choose(as_json, project)
 
 
 def run() -> int:
-    """Run the command line and return the exit code: 0 done, 1 the platform failed, 2 the caller can mend it."""
-    arguments = sys.argv[1:]
-    before_script = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if "--json" in before_script[1:]:
-        position = before_script.index("--json")
-        arguments = arguments[:position] + arguments[position + 1 :]
-        Options.as_json = True
+    """Run the command line and return the exit code; see the help's last line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may lack a sign; say the rest
     try:
-        result = app(args=arguments, standalone_mode=False)
-    except SillError as refused:
-        return fail(refused)
-    except (typer.Exit, SystemExit) as ended:
-        return int(getattr(ended, "exit_code", getattr(ended, "code", 0)) or 0)
+        result = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Exit as ended:
+        return ended.exit_code
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        return 130
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains as it ends
+        return PIPE_CLOSED
     except Exception as wrong:
-        show = getattr(wrong, "show", None)
-        if show is None:
-            raise
-        show()
-        return 2
+        return tell(wrong)
     return int(result or 0)
+
+
+def tell(wrong: Exception) -> int:
+    """Tell what went wrong, without a traceback unless SILL_LOG_LEVEL is `debug`; returns the exit code."""
+    if os.environ.get("SILL_LOG_LEVEL") == "debug":
+        raise wrong
+    if isinstance(wrong, SillError):
+        return fail(wrong, _where_else() if isinstance(wrong, NotFound) and "project '" in wrong.message else "")
+    if hasattr(wrong, "format_message"):  # a command line that cannot be read
+        context = getattr(wrong, "ctx", None)
+        help_of = f"{context.command_path} --help" if context else "sill --help"
+        return fail(InvalidValue(f"{wrong.format_message().rstrip('.')}.", fix=f"See `{help_of}`."))
+    if isinstance(wrong, OSError):
+        place = f"{wrong.filename}: " if wrong.filename else ""
+        return fail(InvalidValue(f"{place}{wrong.strerror or wrong}.", fix="Choose a path that can be used."))
+    unknown = SillError(f"{type(wrong).__name__}: {wrong}.", fix="This is a fault of Sill; SILL_LOG_LEVEL=debug shows where.")
+    return fail(unknown)
+
+
+def _where_else() -> str:
+    try:
+        return other_projects(stages())
+    except SillError:
+        return ""
 
 
 def _version(is_asked: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sill.cli.options import add
 from sill.cli.output import Options, show_json
 
 
@@ -17,7 +18,8 @@ class Story(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command()(demo)
+    examples = ("sill demo", "sill demo digits", "sill demo --json > told.json", "sill demo --keep")
+    add(app, demo, *examples, panel="Platform", is_about_project=False)
 
 
 def demo(

@@ -8,6 +8,7 @@ import typer
 
 from sill.cli.client import stages
 from sill.cli.output import Options, console, show_json, show_line, show_table, when
+from sill.cli.runs import name_and_value
 from sill.core.errors import InvalidValue, NotFound
 from sill.endpoints.types import Endpoint
 
@@ -115,6 +116,10 @@ def approve(
 def infer(
     endpoint: Annotated[str, typer.Argument(help="Endpoint.")],
     features: Annotated[str, typer.Argument(help="JSON object of features; - reads it from standard input.")],
+    entity: Annotated[
+        list[str], typer.Option(help="NAME=VALUE of whom it is about; leads `explain` to the source rows.")
+    ] = [],  # noqa: B006
+    request_id: Annotated[str, typer.Option("--id", help="Your own id for the request; made when left out.")] = "",
 ) -> None:
     """Ask an endpoint once."""
     given = sys.stdin.read() if features == "-" else features
@@ -124,7 +129,8 @@ def infer(
         raise InvalidValue(
             f"the features are no JSON object of numbers and texts: {wrong}.", fix='{"age": 41, "plan": "free"}'
         ) from wrong
-    answer = stages().traffic.infer(endpoint, values)
+    about = dict(name_and_value(each, "--entity patient_id=p0008") for each in entity)
+    answer = stages().traffic.infer(endpoint, values, entity=about, request_id=request_id)
     show_line(answer, f"{answer.predictions[0]}  ({answer.request_id}, version {answer.model_version})")
 
 

@@ -13,8 +13,8 @@ from sill.api.types import Overview
 from sill.cli.client import client
 from sill.cli.output import Options, console, progress, show_json, show_line, show_table, size, text
 from sill.core.errors import NotFound
-from sill.sdk.platform import Platform
 from sill.sdk.applying import apply as apply_project
+from sill.sdk.platform import Platform
 
 
 def register(app: typer.Typer) -> None:

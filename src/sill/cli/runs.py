@@ -7,7 +7,7 @@ import typer
 
 from sill.cli.client import stages
 from sill.cli.output import Options, console, errors, progress, show_json, show_line, show_table, when
-from sill.core.errors import InvalidValue
+from sill.core.errors import InvalidValue, NotFound
 from sill.runs.types import Resources, Run, RunSpec, RunState
 from sill.sdk.applying import pack_code, upload_code
 
@@ -51,7 +51,7 @@ def run(
         command=tuple(context.args),
         code=code,
         experiment=experiment,
-        env=dict(_pair(each) for each in env),
+        env=dict(name_and_value(each, "--env EPOCHS=3") for each in env),
         resources=Resources(cpus=cpus, memory_bytes=memory * MEBIBYTE, accelerators=gpus, workers=workers),
         timeout_s=timeout,
         retries=retries,
@@ -104,16 +104,17 @@ def ps(
 
 
 def logs(
-    run_id: Annotated[str, typer.Argument(help="Run.")],
+    run_id: Annotated[str, typer.Argument(help="Run; the newest when left out.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until its end.")] = False,
 ) -> None:
     """What a run has printed."""
     here = stages()
+    asked = run_id or _newest()
     if follow:
-        for text in here.runs.follow(run_id):
+        for text in here.runs.follow(asked):
             console.out(text, end="")
         return
-    chunk = here.runs.logs(run_id)
+    chunk = here.runs.logs(asked)
     if Options.as_json:
         show_json(chunk)
     else:
@@ -121,10 +122,10 @@ def logs(
 
 
 def why(
-    run_id: Annotated[str, typer.Argument(help="Run.")],
+    run_id: Annotated[str, typer.Argument(help="Run; the newest when left out.")] = "",
 ) -> None:
     """Why a run waits, failed or was refused, and what to do."""
-    reason = stages().runs.why(run_id)
+    reason = stages().runs.why(run_id or _newest())
     show_line(reason, reason.text)
 
 
@@ -149,13 +150,14 @@ def retry(
 
 
 def metrics(
-    run_id: Annotated[str, typer.Argument(help="Run.")],
+    run_id: Annotated[str, typer.Argument(help="Run; the newest when left out.")] = "",
 ) -> None:
     """What a run has logged: metrics, params, tags."""
-    data = stages().runs.data(run_id)
+    asked = run_id or _newest()
+    data = stages().runs.data(asked)
     kinds = (("metric", data.metrics), ("param", data.params), ("tag", data.tags))
     rows = [(kind, name, value) for kind, values in kinds for name, value in sorted(values.items())]
-    show_table(data, run_id, ("", "name", "value"), rows, "it has logged nothing.")
+    show_table(data, asked, ("", "name", "value"), rows, "it has logged nothing.")
 
 
 def wait_for(run: Run) -> Run:
@@ -181,6 +183,18 @@ def wait_for(run: Run) -> Run:
     return ended
 
 
+def _newest() -> str:
+    """The run a command is about when none is named.
+
+    Raises:
+        NotFound: there is no run at all.
+    """
+    found = stages().runs.list(limit=1).items
+    if not found:
+        raise NotFound("there is no run yet.", fix="sill run -- python train.py")
+    return found[0].id
+
+
 def _start(kind: str, name: str, detach: bool) -> None:
     run = stages().triggers.start(kind, name)
     if detach:
@@ -189,8 +203,13 @@ def _start(kind: str, name: str, detach: bool) -> None:
         wait_for(run)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def name_and_value(text: str, example: str) -> tuple[str, str]:
+    """The two halves of `NAME=VALUE`.
+
+    Args:
+        example: an option rightly given, for the message.
+    """
     name, mark, value = text.partition("=")
     if not mark or not name:
-        raise InvalidValue(f"--env {text!r} is not NAME=VALUE.", fix="--env EPOCHS=3")
+        raise InvalidValue(f"{example.split()[0]} {text!r} is not NAME=VALUE.", fix=example)
     return name, value

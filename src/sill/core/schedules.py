@@ -43,7 +43,8 @@ def next_due_us(schedule: str, after_us: int) -> int:
     fields = schedule.split()
     if len(fields) != 5 or not croniter.is_valid(schedule):
         raise InvalidValue(
-            f"schedule {shorten(schedule)!r} is not one: an interval such as 15m, 1h, 1d, or a cron expression of five fields is.",
+            f"schedule {shorten(schedule)!r} is not one: an interval such as 15m, 1h, 1d, "
+            "or a cron expression of five fields is.",
             fix="See docs/triggers.md.",
             field="schedule",
         )

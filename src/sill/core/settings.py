@@ -59,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SETTINGS_HELP = {
     "home": "Where embedded stores, logs, keys and the root token lie.",
-    "port": "First of three ports: control plane; inference HTTP and gRPC on the next two.",
+    "port": "First of three ports: control plane, inference over HTTP; the third is kept for gRPC.",
     "host": "Address to listen on. Anything but loopback needs tls_cert, tls_key and public_url.",
     "public_url": "The https address clients use; needed on a public address.",
     "tls_cert": "Certificate file (PEM) for a public address.",

@@ -9,8 +9,11 @@ from sill.demo.host import Host
 from sill.demo.story import Story
 from sill.demo.teller import Teller
 
-DIMMED = 0.45
+DIMMED = 0.22
 """What the growing dirt on the lens leaves of the light."""
+HAZE = 0.4
+"""The stray light it spreads over every pixel; white is 1."""
+GRAIN = 0.05
 
 
 class DigitsStory(Story):
@@ -41,16 +44,16 @@ class DigitsStory(Story):
             "Fitting a small convolutional net; exporting it to ONNX; checking that both agree; gate; register; sign",
         )
         self.serve_calmly()
-        self.drift(f"The lens grows dirty: {DIMMED:.0%} of the light comes through, and a haze lies over it")
+        self.drift(f"The lens grows dirty: {DIMMED:.0%} of the light comes through, and a grey haze lies over it")
         self.retrain()
         self.roll_out()
         self.explain()
         self.count_cost()
 
     def shifted(self, features: dict[str, float]) -> dict[str, float]:
-        """Dimmer, with a haze on every pixel."""
+        """Dimmer, with haze and grain on every pixel; the same image is always spoilt in the same way."""
         noise = random.Random(round(sum(features.values()) * 1e6))
-        return {name: value * DIMMED + 0.12 + 0.05 * noise.random() for name, value in features.items()}
+        return {name: value * DIMMED + HAZE + GRAIN * noise.random() for name, value in features.items()}
 
     def write_images(self) -> None:
         """Write the digits as PNG files, one folder for each."""

@@ -190,6 +190,7 @@ class Story:
     def explain(self) -> None:
         """One answer, back to where it came from."""
         with self.teller.step("explain", "One answer, back to the line of the file it came from") as say:
+            self.ask(1, is_shifted=True)
             request_id, entity = self.asked[-1]
             explanation = self.sill.traffic.explain(request_id)
             say(f"request {request_id} about {entity} was answered {explanation.request.prediction!r}")

@@ -205,7 +205,7 @@ class Endpoints:
         while True:
             plan = await self._newest_plan()
             left_s = until_s - self._clock.monotonic_s()
-            if plan.revision != after_revision or left_s <= 0:
+            if plan.revision != after_revision or left_s <= 0 or self._log.is_closing:
                 return plan
             await self._log.wait(min(left_s, POLL_S))
 

@@ -303,7 +303,7 @@ class Governance:
             commits = self._log.commits
             page = await self.database.read(lambda connection: _page(connection, after, of, kinds, limit))
             left_s = until_s - self.clock.monotonic_s()
-            if page.items or left_s <= 0:
+            if page.items or left_s <= 0 or self._log.is_closing:
                 return page
             await self._log.wait(min(left_s, 1.0), since=commits)
 

@@ -153,7 +153,7 @@ class _Work:
             clipped = pc.if_else(pc.greater(values, rule.high), bound_of(rule.high, column), clipped)
         if pa.types.is_floating(column.type):
             clipped = without_nan(clipped)
-        reason = f"{rule.column} is not within {_side(rule.low)} to {_side(rule.high)}"
+        reason = f"{rule.column} is {_outside(rule)}"
         self._violated(rule.column, pc.invert(pc.fill_null(inside, True)), reason, rule.action, clipped)
 
     @apply.register
@@ -278,8 +278,13 @@ class _Work:
         self._set(name, mended)
 
 
-def _side(bound: float | None) -> str:
-    return "any" if bound is None else f"{bound:g}"
+def _outside(rule: Between) -> str:
+    """What a value that breaks the rule is, in words that also fit NaN."""
+    if rule.low is None or rule.high is None:
+        bounds = [f"at least {rule.low:g}"] if rule.low is not None else []
+        bounds += [f"at most {rule.high:g}"] if rule.high is not None else []
+        return f"not {bounds[0] if bounds else 'a number'}"
+    return f"not within {rule.low:g} to {rule.high:g}"
 
 
 def _spoken(kind: str) -> str:

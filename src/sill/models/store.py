@@ -31,6 +31,7 @@ class SweptBlob(Value, frozen=True, kw_only=True):
 
 
 SWEPT: Documents[SweptBlob] = Documents("model_swept_blobs", SweptBlob, key="digest", noun="deleted blob")
+SWEPT.table.info["refers_to_blobs"] = False  # a note on what was removed keeps nothing
 SWEPT_KEPT_US = 3_600 * 1_000_000
 SWEEP_US_MAX = 60 * 1_000_000
 """A removal that is not done after this long was cut off by a crash; the note of it holds nobody up any more."""

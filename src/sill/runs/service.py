@@ -203,7 +203,7 @@ class Runs:
         while True:
             chunk = await logs.read(self.engine, look, offset)
             left_s = deadline_s - self.clock.monotonic_s()
-            if chunk.text or chunk.is_end or left_s <= 0:
+            if chunk.text or chunk.is_end or left_s <= 0 or self._log.is_closing:
                 return chunk
             await self._log.wait(min(logs.POLL_S, left_s))
 
@@ -283,6 +283,10 @@ class Runs:
         unused = await self.database.read(lambda connection: store.unused(connection, digests))
         freed = await asyncio.to_thread(self._free, gone, unused)
         return RunDeleted(runs=tuple(run.id for run in gone), bytes_freed=freed)
+
+    def uses_blob(self, connection: Connection, digest: str) -> bool:
+        """True if an artifact, or a value of any stage, refers to the blob; other stages ask before they remove one."""
+        return not store.unused(connection, {digest})
 
     async def upload_code(self, actor: Actor, project: str, body: AsyncIterator[bytes]) -> CodeUpload:
         """Take a code archive (zip), checked by unpacking it once.

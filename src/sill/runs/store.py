@@ -136,7 +136,7 @@ def unused(connection: Connection, digests: set[str]) -> set[str]:
     """
     left = digests - tracking.used_digests(connection, digests)
     for table in metadata.tables.values():
-        if "doc" not in table.c or not left:
+        if "doc" not in table.c or not left or table.info.get("refers_to_blobs") is False:
             continue
         for some in _groups(sorted(left)):
             matches = or_(*(table.c.doc.contains(digest) for digest in some))

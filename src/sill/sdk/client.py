@@ -52,6 +52,10 @@ class Client:
         """The header that says who asks."""
         return {"Authorization": f"Bearer {self._token}"}
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
     def call(
         self,
         method: str,

@@ -54,6 +54,10 @@ class Traffic:
         self._client = client
         self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
 
+    def close(self) -> None:
+        """Let go of the connections to the inference plane."""
+        self._http.close()
+
     def infer(
         self,
         endpoint: str,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from sill.core.errors import PluginMissing
 from sill.core.names import shorten
 from sill.sources.encodings import to_utf8
 from sill.sources.failures import check_rows, check_size, too_large, unreadable
@@ -88,7 +89,10 @@ def label(part: Part) -> str | None:
 def _decode(part: Part, limits: ReadLimits) -> tuple[tuple[int, int, int], bytes]:
     import warnings
 
-    from PIL import Image, UnidentifiedImageError
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as missing:
+        raise PluginMissing("reading images needs 'pillow'.", fix="pip install 'sill[images]'") from missing
 
     try:
         with warnings.catch_warnings():

@@ -68,7 +68,8 @@ def check_ingestion(spec: IngestionSpec) -> IngestionSpec:
     check_name(spec.table, "table")
     if bool(spec.sources) == bool(spec.function):
         raise InvalidValue(
-            f"ingestion {spec.name!r} has {'both sources and' if spec.sources else 'neither sources nor'} a function; one is needed.",
+            f"ingestion {spec.name!r} has {'both sources and' if spec.sources else 'neither sources nor'} a function; "
+            "one is needed.",
             fix="Give `sources`, or `function`.",
             field="sources",
         )

@@ -26,6 +26,8 @@ class Log:
         self._loop = asyncio.get_running_loop()
         self._more = asyncio.Event()
         self._commits = 0
+        self.is_closing = False
+        """The platform is being stopped: whoever holds a request open for news answers it with what there is."""
         database.on_commit(self._committed)
 
     @property
@@ -71,6 +73,11 @@ class Log:
             seq = found[-1].seq if len(found) == EVENTS_PER_BATCH else max(head, seq)
             if not found:
                 await self.wait(since=commits)
+
+    def close(self) -> None:
+        """Let those who wait for news look once more, at `is_closing`."""
+        self.is_closing = True
+        self._wake()
 
     def _committed(self, _seq: int) -> None:
         if not self._loop.is_closed():

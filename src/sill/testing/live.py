@@ -145,6 +145,8 @@ def fill(platform: Live) -> None:
         for name, role, project in (("reader", "reader", PROJECT), ("stranger", "developer", FOREIGN)):
             made = ask(client, "POST", "/tokens", {"name": name, "role": role, "projects": [project]})
             platform.tokens[name] = made["secret"]
+        made = ask(client, "POST", "/tokens", {"name": "powerless", "scopes": ["serving:infer"], "projects": [PROJECT]})
+        platform.tokens["powerless"] = made["secret"]
         at = f"/projects/{PROJECT}"
         place = {"project": PROJECT, "name": "thing"}
         ask(client, "PUT", f"{at}/secrets/thing", {"value": "kept"})

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from sill.core.actors import PLATFORM
 from sill.core.addresses import Address, parse_address
 from sill.core.clock import iso
@@ -78,7 +80,7 @@ class Explainer:
         return Explanation(
             request=row,
             label=label or "",
-            chain=tuple(chain),
+            chain=tuple(map(_without_unknown, chain)),
             source_rows=tuple(rows),
             cost_usd=cost.usd,
             energy_wh=cost.energy_wh,
@@ -129,6 +131,11 @@ async def _found(wanted: Awaitable[T]) -> T | None:
         if damaged.status >= 500:
             raise
         return None
+
+
+def _without_unknown(link: ExplanationLink) -> ExplanationLink:
+    """The link without facts nobody knows."""
+    return replace(link, facts={name: value for name, value in link.facts.items() if value})
 
 
 def _answer(row: RequestRow) -> ExplanationLink:

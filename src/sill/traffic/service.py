@@ -120,6 +120,7 @@ class Traffic:
     async def stats(self, actor: Actor, project: str, endpoint: str) -> tuple[RevisionStats, ...]:
         """The sums of an endpoint's revisions, one for each phase of a rollout."""
         require(actor, "traffic:read", project)
+        await self._endpoints.endpoint(PLATFORM, project, endpoint)
         return await self._database.read(lambda connection: store.stats(connection, project, endpoint))
 
     async def requests(self, actor: Actor, project: str, endpoint: str, limit: int = 100) -> tuple[RequestRow, ...]:

@@ -49,11 +49,16 @@ const split = (revisions) => {
   return bar;
 };
 
+const newest = (projects) => {
+  const own = projects.filter((each) => each.project !== "default").sort((a, b) => b.created_us - a.created_us);
+  return own[0]?.project ?? "default";
+};
+
 const stages = (o) => {
   const open = o.incidents.filter((incident) => incident.is_open);
   const live = o.endpoints.filter((e) => e.revisions.some((r) => r.state === "live"));
   const rolling = o.endpoints.flatMap((e) => e.revisions.filter((r) => ["shadow", "canary"].includes(r.state)));
-  const stats = Object.values(o.traffic).flat();
+  const stats = Object.values(o.traffic).flat().filter((each) => !each.id.endsWith("/shadow"));
   const requests = sum(stats, (each) => each.requests), errors = sum(stats, (each) => each.errors);
   const failed = o.runs.filter((run) => run.state === "failed").length;
   const last = o.runs[0];
@@ -63,9 +68,9 @@ const stages = (o) => {
     ["models", o.models.length, `${sum(o.models, (m) => m.latest)} versions`, o.models.length ? "" : "idle"],
     ["endpoints", live.length, rolling.length ? `${rolling.length} rolling out` : "live", live.length ? (rolling.length ? "warn" : "") : "idle"],
     ["traffic", number(requests), `${errors} errors`, errors ? "bad" : requests ? "" : "idle"],
-    ["monitors", open.length, open.length ? open[0].summary : "no open incident", open.length ? "bad" : o.endpoints.length ? "" : "idle"],
-    ["triggers", o.triggers.length, o.triggers[0]?.reason || "", o.triggers.length ? "" : "idle"],
-    ["cost", `$${o.cost.usd.toFixed(4)}`, `${o.cost.energy_wh.toFixed(3)} Wh, ${o.cost.carbon_g.toFixed(2)} gCO2e`, ""],
+    ["monitors", open.length, open.length ? open[0].summary : `none open, ${o.incidents.length - open.length} closed`, open.length ? "bad" : o.endpoints.length ? "" : "idle"],
+    ["triggers", sum(o.triggers, (t) => t.fired), o.triggers.length ? `fired; ${o.triggers.length} declared` : "none declared", o.triggers.length ? "" : "idle"],
+    ["cost", `$${o.cost.usd.toFixed(4)}`, `${o.cost.energy_wh.toFixed(3)} Wh, ${o.cost.carbon_g.toFixed(2)} gCO2e`, "cost"],
   ];
 };
 
@@ -78,7 +83,7 @@ const show = (o) => {
   document.getElementById("panels").replaceChildren(
     table("Endpoints", ["name", "traffic", "revisions"], o.endpoints.map((e) => [e.name, split(e.revisions), e.revisions.length]), "No endpoint yet: sill apply project.py"),
     table("Revisions", ["endpoint", "revision", "state", "share", "why"], revisions, "No revision yet."),
-    table("Runs", ["run", "kind", "state", "when", "why"], o.runs.slice(0, 12).map((r) => [r.name || r.id, r.kind, chip(r.state), ago(r.created_us), r.reason]), "No run yet: sill run -- python train.py"),
+    table("Runs", ["run", "kind", "state", "when", "why"], o.runs.filter((r) => !r.parent_id).slice(0, 12).map((r) => [r.name || r.id, r.kind, chip(r.state), ago(r.created_us), r.reason]), "No run yet: sill run -- python train.py"),
     table("Incidents", ["endpoint", "kind", "state", "when", "what"], o.incidents.slice(0, 8).map((i) =>
       [i.endpoint, i.kind, i.is_open ? node("span", { class: "chip bad-text" }, "open") : node("span", { class: "chip good" }, "closed"), ago(i.opened_us), i.summary]), "No incident so far."),
     table("Tables", ["name", "rows", "columns", "changed"], o.tables.map((t) => [t.name, number(t.rows), t.columns.length, ago(t.updated_us)]), "No table yet: sill apply project.py"),
@@ -103,7 +108,7 @@ const refresh = async () => {
     if (!chosen.options.length) {
       const projects = await api("/projects");
       chosen.replaceChildren(...projects.map((p) => node("option", { value: p.project }, p.project)));
-      chosen.value = new URLSearchParams(location.search).get("project") || projects.at(-1)?.project || "default";
+      chosen.value = new URLSearchParams(location.search).get("project") || newest(projects);
       document.getElementById("logout").hidden = false;
     }
     show(await api(`/projects/${encodeURIComponent(chosen.value)}/overview`));

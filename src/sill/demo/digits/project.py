@@ -57,7 +57,7 @@ digits.endpoint(
     "digit",
     model=fit,
     slo=sill.SLO(p99_ms=50),
-    rollout=sill.Canary(shadow_requests=60, steps=(10, 50, 100), step_requests=20, disagreement_max=0.6),
+    rollout=sill.Canary(shadow_requests=60, steps=(10, 50, 100), step_requests=20, disagreement_max=0.8),
     retrain=sill.on_drift(psi=0.2, labels_min=300),
     monitor={"window_requests": 200},
 )

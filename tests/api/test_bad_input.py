@@ -1,0 +1,346 @@
+"""SECURITY 1.0 and 1.1: whatever comes in, the answer is a refusal in our form, nothing changes, and the server lives on.
+
+Every bad thing goes to every route where it can: bodies to all that take one, fields by the OpenAPI schemas.
+"""
+
+import gzip
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from sill.api.routing import Route
+from sill.testing.live import Live
+from sill.testing.routes import (
+    PARAMETER,
+    body_schema,
+    closed_routes,
+    every_route,
+    example,
+    fill_path,
+    fill_query,
+    name_of,
+    places,
+    put,
+    query_names,
+)
+
+ROUTES = every_route()
+WITH_BODY = [route for route in ROUTES if route.body is not None]
+WITHOUT_BODY = [route for route in ROUTES if route.body is None and not route.is_raw and route.method != "GET"]
+RAW = [route for route in ROUTES if route.is_raw]
+WITH_PARAMETER = [route for route in closed_routes() if "{" in route.path]
+WITH_QUERY = [route for route in ROUTES if route.query is not None]
+JSON = {"content-type": "application/json"}
+REFUSED = {400, 401, 403, 404, 405, 409, 413, 415, 416, 422, 429, 431}
+
+BAD_BODIES: dict[str, tuple[bytes, dict[str, str]]] = {
+    "B01 deep lists": (b"[" * 100_000, JSON),
+    "B01 deep objects": (b'{"a":' * 100_000, JSON),
+    "B01 deep in a field": (b'{"project":' + b"[" * 65 + b"]" * 65 + b"}", JSON),
+    "NaN": (b'{"project": NaN}', JSON),
+    "Infinity": (b"-Infinity", JSON),
+    "1e999": (b'{"project": 1e999}', JSON),
+    "77 bits": (b'{"project": 151115727451828646838272}', JSON),
+    "duplicate keys": (b'{"project": "acme", "project": "other"}', JSON),
+    "duplicate keys, escaped": (b'{"project": "acme", "\\u0070roject": "other"}', JSON),
+    "lone surrogate": (b'{"project": "\\ud800"}', JSON),
+    "NUL escaped": (b'{"project": "a\\u0000b"}', JSON),
+    "NUL raw": (b'{"project": "a\x00b"}', JSON),
+    "UTF-16": ('{"project": "acme"}'.encode("utf-16"), JSON),
+    "UTF-8 with a mark": (b'\xef\xbb\xbf{"project": "acme"}', JSON),
+    "not UTF-8": (b'{"project": "\xff\xfe"}', JSON),
+    "not JSON": (b"project=acme", JSON),
+    "cut short": (b'{"project": "ac', JSON),
+    "two documents": (b"{}{}", JSON),
+    "empty": (b"", JSON),
+    "a list": (b"[]", JSON),
+    "a text": (b'"acme"', JSON),
+    "null": (b"null", JSON),
+    "unknown field": (b'{"is_admin_for_ever": true}', JSON),
+    "B10 text": (b"{}", {"content-type": "text/plain"}),
+    "B10 form": (b"project=acme", {"content-type": "application/x-www-form-urlencoded"}),
+    "B03 multipart": (b"--" + b"-" * 100_000, {"content-type": "multipart/form-data; boundary=" + "-" * 200}),
+    "B50 pickle": (b"\x80\x04N.", {"content-type": "application/vnd.bentoml+pickle"}),
+    "no type": (b"{}", {}),
+    "B04 backslashes": (b"{}", {"content-type": "application/json; x=" + "\\" * 10_000}),
+    "B09 type with a tag": (b"{}", {"content-type": "text/html<script>alert(1)</script>"}),
+    "B15 gzip bomb": (gzip.compress(b" " * 80_000_000, 9), JSON | {"content-encoding": "gzip"}),
+    "B15 not gzip": (b"{}", JSON | {"content-encoding": "gzip"}),
+    "B15 brotli": (b"{}", JSON | {"content-encoding": "br"}),
+    "B15 twice": (gzip.compress(gzip.compress(b"{}")), JSON | {"content-encoding": "gzip, gzip"}),
+}
+BAD_NAMES = [
+    *("%2E", "%2e%2e", "..%2f..%2fetc", "..%5c..%5cetc", "%00", "a%00b", "%0d%0aX-Evil:1", "%1b[31m", "%ff", "%zz"),
+    *(
+        "%20",
+        "a%20",
+        "a.",
+        ".a",
+        "-a",
+        "A",
+        "a..b",
+        "a" * 101,
+        "a" * 5_000,
+        "%D0%B0cme",
+        "acm%E2%80%8Be",
+        "%E2%80%AEacme",
+    ),
+    *(
+        "'%20OR%20'1'='1",
+        "%3Cscript%3E",
+        "a;DROP%20TABLE%20runs",
+        "a%25b",
+        "%F0%9F%98%80",
+        "*",
+        "__proto__",
+        "null",
+        "-1",
+    ),
+    *(
+        "9" * 30,
+        "1e999",
+        "NaN",
+        "0x10",
+        "%EF%BC%91",
+        "run-%00",
+        "sill:%2F%2Facme",
+        "file:%2F%2F%2Fetc",
+        "..;",
+        "~",
+        "$%7Bjndi%7D",
+    ),
+]
+BAD_VALUES: list[Any] = [
+    *(
+        None,
+        True,
+        0,
+        -1,
+        2**63 - 1,
+        -(2**63),
+        2**77,
+        0.5,
+        -1e308,
+        1e308,
+        "",
+        " ",
+        ".",
+        "..",
+        "../../etc/passwd",
+        "a" * 10_000,
+    ),
+    *(
+        "\n\x1b[31m",
+        "\u202eacme",
+        "а",
+        "'; DROP TABLE runs; --",
+        "(a+)+$",
+        "sill://other/tables/thing",
+        "file:///etc/passwd",
+    ),
+    *(
+        "http://169.254.169.254/",
+        "0" * 64,
+        [],
+        [[]],
+        [None],
+        ["a", "a"],
+        {},
+        {"": ""},
+        {"a": {"b": [1]}},
+        ["x"] * 2_000,
+    ),
+]
+BAD_QUERY = [
+    "",
+    "-1",
+    "0",
+    "999999999999999999999",
+    "NaN",
+    "1e999",
+    "%00",
+    "%ff",
+    "a" * 5_000,
+    "'%20OR%201=1--",
+    "%0d%0a",
+    "[]",
+]
+BAD_QUERY += ["../../etc", "%E2%80%AE", "true", "metrics.a;%20DROP%20TABLE%20runs", "{%22a%22:%22b%22}", "%F0%9F%98%80"]
+BAD_HEADERS: dict[str, dict[str, str]] = {
+    "B11 origin": {"origin": "http://evil.example"},
+    "B11 null origin": {"origin": "null"},
+    "B11 cross site": {"sec-fetch-site": "cross-site"},
+    "B11 same site": {"sec-fetch-site": "same-site"},
+}
+BAD_HEADERS_EVERYWHERE: dict[str, dict[str, str]] = {
+    "B12 host": {"host": "evil.example"},
+    "B12 host with port": {"host": "evil.example:80"},
+    "B12 no host name": {"host": "a b"},
+    "B19 SQL in the token": {"authorization": "Bearer ' OR '1'='1"},
+    "B19 root by name": {"authorization": "Bearer root"},
+    "a long token": {"authorization": "Bearer " + "a" * 20_000},
+    "basic": {"authorization": "Basic cm9vdDpyb290"},
+    "token in a cookie": {"authorization": "", "cookie": "sill_session='; DROP TABLE tokens; --"},
+    "many headers": {f"x-{number}": "a" for number in range(200)},
+    "long headers": {"x-long": "a" * 60_000},
+    "B02 ranges": {"range": "bytes=" + ",".join(f"{n}-{n}" for n in range(5_000))},
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_changed(live: Live) -> Iterator[None]:
+    """After every test: the same processes, and nothing of what is kept has changed."""
+    before, processes = live.state(), sorted(process.pid for process in live.processes())
+    yield
+    assert live.process is not None
+    assert live.process.poll() is None
+    assert sorted(process.pid for process in live.processes()) == processes
+    assert live.state() == before, f"something changed: {live.changed()}"
+
+
+def refused(answer: httpx.Response, what: object = "") -> None:
+    """The answer is a refusal in our one form."""
+    assert answer.status_code in REFUSED, f"{what}: {answer.status_code} {answer.text[:500]}"
+    assert answer.headers["content-type"] == "application/json", what
+    assert answer.headers["x-content-type-options"] == "nosniff", what
+    problem = answer.json()
+    assert problem["status"] == answer.status_code, what
+    assert problem["code"], what
+    assert problem["message"], what
+    assert not any(
+        word in answer.text for word in ("Traceback", "sqlalchemy", "SELECT ", "INSERT ", "/work/", "/tmp/")
+    ), f"{what}: {answer.text}"
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name_of)
+def test_a_bad_body_is_refused(live: Live, root: httpx.Client, route: Route) -> None:
+    path = fill_path(route, live.run_id)
+    for what, (body, headers) in BAD_BODIES.items():
+        refused(root.request(route.method, path, content=body, headers=headers), what)
+
+
+@pytest.mark.parametrize("route", WITHOUT_BODY, ids=name_of)
+def test_a_body_nobody_asked_for_is_refused(live: Live, root: httpx.Client, route: Route) -> None:
+    answer = root.request(route.method, fill_path(route, live.run_id), content=b'{"project": "acme"}', headers=JSON)
+
+    refused(answer)
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name_of)
+@pytest.mark.parametrize(
+    "field", ["id", "tenant", "created_by", "is_admin", "actor", "state_us", "__class__", "$where"]
+)
+def test_a_field_nobody_declared_is_refused(live: Live, root: httpx.Client, route: Route, field: str) -> None:
+    """B106: at the top of the body, and inside each object in it."""
+    schema = body_schema(route)
+    known = {path[-1] for path in places(schema)}
+    if field in known:
+        return
+    body = example(schema)
+    for path in {(), *(path[:-1] for path in places(schema))}:
+        wrong = put(body, (*path, field), 1)
+        answer = root.request(route.method, fill_path(route, live.run_id), json=wrong, params=fill_query(route))
+        refused(answer, path)
+
+
+@pytest.mark.parametrize("route", WITH_PARAMETER, ids=name_of)
+def test_a_bad_name_in_the_path_is_refused(live: Live, root: httpx.Client, route: Route) -> None:
+    """B07, B14, B18, B19, B22, B26, B75."""
+    body = None if route.body is None else example(body_schema(route))
+    for name in PARAMETER.findall(route.path):
+        for bad in BAD_NAMES:
+            if (route.method, name) == ("PUT", "path") or is_allowed_secret(route, name, bad):
+                continue
+            path = fill_path(route, live.run_id, **{name: bad})
+            refused(root.request(route.method, path, json=body, params=fill_query(route)), f"{name}={bad[:100]}")
+
+
+@pytest.mark.parametrize(
+    "bad", ["..%2fx", "%2e%2e/x", "a/../x", "a/..%5cx", "a%00", "%5cetc", "a//b", "a/./b", "a/%2e", "%0aX:y", "a/"]
+)
+def test_an_artifact_stays_in_its_run(live: Live, root: httpx.Client, bad: str) -> None:
+    """B26."""
+    at = f"/api/v1/projects/acme/runs/{live.run_id}/artifacts/"
+
+    refused(httpx.put(str(root.base_url) + at[1:] + bad, content=b"x", headers=root.headers), bad)
+
+
+@pytest.mark.parametrize("route", WITH_QUERY, ids=name_of)
+def test_a_bad_query_is_refused_or_harmless(live: Live, root: httpx.Client, route: Route) -> None:
+    path = fill_path(route, live.run_id)
+    least = "&".join(f"{name}={value}" for name, value in fill_query(route).items())
+    body = None if route.body is None else example(body_schema(route))
+    for name in query_names(route):
+        for bad in BAD_QUERY:
+            answer = root.request(route.method, f"{path}?{name}={bad}&{least}", json=body)
+            assert answer.status_code in REFUSED | {200, 201, 204}, f"{name}={bad[:100]}: {answer.text[:500]}"
+    refused(root.request(route.method, f"{path}?{least}&nobody_knows_this=1", json=body))
+    refused(
+        root.request(route.method, f"{path}?{least}&{query_names(route)[0]}=1&{query_names(route)[0]}=2", json=body)
+    )
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.method != "GET"], ids=name_of)
+@pytest.mark.parametrize("what", BAD_HEADERS)
+def test_a_change_from_another_site_is_refused(live: Live, root: httpx.Client, route: Route, what: str) -> None:
+    """B11: every verb that changes, also DELETE."""
+    answer = root.request(route.method, fill_path(route, live.run_id), headers=BAD_HEADERS[what])
+
+    assert answer.status_code == 403
+    refused(answer)
+
+
+@pytest.mark.parametrize("what", BAD_HEADERS_EVERYWHERE)
+def test_a_bad_header_is_refused_on_every_route(live: Live, root: httpx.Client, what: str) -> None:
+    for route in closed_routes():
+        answer = root.request(route.method, fill_path(route, live.run_id), headers=BAD_HEADERS_EVERYWHERE[what])
+        refused(answer, name_of(route))
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
+def test_no_other_site_is_let_in_by_cors(live: Live, nobody: httpx.Client, path: str) -> None:
+    """B13."""
+    route = next(route for route in ROUTES if route.path == path)
+    asks = {"origin": "http://evil.example", "access-control-request-method": "DELETE"}
+
+    answer = nobody.options(fill_path(route, live.run_id), headers=asks)
+
+    assert answer.status_code in (403, 405)
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    "bad", ["%2e%2e%2fapp.py", "..%2f..%2fx", "..%5cx", "%00", "x.py", "__init__.py", "", "../static-secret"]
+)
+def test_the_console_gives_away_no_other_file(nobody: httpx.Client, bad: str) -> None:
+    """B14."""
+    refused(nobody.get(f"/static/{bad}"), bad)
+
+
+@pytest.mark.parametrize("route", RAW, ids=name_of)
+def test_bytes_that_are_not_what_is_asked_for_do_no_harm(live: Live, root: httpx.Client, route: Route) -> None:
+    """What takes any bytes keeps them; what reads them refuses them. Nothing is an error of the server."""
+    takes_any_bytes = route.handler.__name__ in ("upload_file", "store_blob", "put_artifact")
+    if takes_any_bytes:
+        refused(root.request(route.method, fill_path(route, live.run_id), content=b"x" * 1_000_001))
+        return
+    for kind in ("application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream", "text/plain", ""):
+        for body in (
+            b"",
+            b"x",
+            b"[" * 100_000,
+            b"[1]",
+            b"[[]]",
+            b"\xff" * 1_000,
+            b"PK\x03\x04" + b"\0" * 100,
+            b'[{"": 1}]',
+        ):
+            path = fill_path(route, live.run_id)
+            refused(root.request(route.method, path, content=body, headers={"content-type": kind}), (kind, body[:20]))
+
+
+def is_allowed_secret(route: Route, name: str, bad: str) -> bool:
+    """Secrets have a wider grammar, because they are named like environment variables."""
+    return name == "name" and "/secrets/" in route.path and bad.isascii() and bad.isalnum() and len(bad) <= 100
