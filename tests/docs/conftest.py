@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from sill.runs.types import RunState
 from sill.sdk.client import Client
-from sill.sdk.traffic import Traffic
+from sill.sdk.stages import Stages
 from sill.testing.live import Live
-from sill.testing.pages import shell, with_example
+from sill.testing.pages import EXAMPLE, script
 
 READY_S = 20.0
-SET_UP = ("sill apply docs/example/project.py", "sill -p flowers ingest load", "sill -p flowers train fit")
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +33,26 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @pytest.fixture(scope="session")
-def example(platform: Live, tmp_path_factory: pytest.TempPathFactory) -> Live:
+def example(platform: Live) -> Live:
     """The platform with one trained model that answers, for pages that begin behind README's tour.
 
     When README ran before, the model is there already.
     """
-    traffic = Traffic(Client(project="flowers"))
-    if not traffic.is_ready("species"):
-        folder = with_example(tmp_path_factory.mktemp("example"))
-        for command in SET_UP:
-            shell(command, folder)
-    until_s = time.monotonic() + READY_S
-    while not traffic.is_ready("species") and time.monotonic() < until_s:
-        time.sleep(0.1)
+    with script() as names:
+        flowers = names["flowers"] = Stages(Client(project="flowers"))
+        if not flowers.traffic.is_ready("species"):
+            make_example(flowers)
+        until_s = time.monotonic() + READY_S
+        while not flowers.traffic.is_ready("species") and time.monotonic() < until_s:
+            time.sleep(0.1)
+        del flowers
     return platform
+
+
+def make_example(flowers: Stages) -> None:
+    """What README's tour does: apply, ingest, train."""
+    flowers.apply(EXAMPLE / "project.py")
+    for kind, name in (("ingestion", "load"), ("training", "fit")):
+        run = flowers.triggers.start(kind, name)
+        said = "".join(flowers.runs.follow(run.id))
+        assert flowers.runs.get(run.id).state is RunState.FINISHED, said

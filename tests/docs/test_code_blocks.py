@@ -1,13 +1,12 @@
 """Every Python and shell block of the documentation runs, in order, against a real platform, and prints what it says."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sill.sdk.client import Client
 from sill.sdk.governance import Governance
-from sill.testing.pages import NOT_RUN, ROOT, blocks, missing_lines, pages, run, text_of, with_example
+from sill.testing.pages import NOT_RUN, ROOT, blocks, missing_lines, pages, run, script, text_of, with_example
 
 RUNNABLE = [page for page in pages() if any(block.is_run for block in blocks(page))]
 LANGUAGES = ("python", "sh", "text", "yaml", "json")
@@ -21,17 +20,18 @@ def test_blocks_of_a_page_run_and_print_what_they_say(
     # README comes first and makes the example's project itself; other pages find it made.
     request.getfixturevalue("platform" if page.name == "README.md" else "example")
     folder = with_example(tmp_path)
-    names: dict[str, Any] = {"__name__": "__page__"}
-    for block in blocks(page):
-        if block.is_run:
+    with script() as names:
+        for block in (block for block in blocks(page) if block.is_run):
             printed = run(block, folder, names)
-            assert not missing_lines(block.prints, printed), f"{block.place} printed:\n{printed}"
+            assert missing_lines(block.prints, printed) == [], f"{block.place} printed:\n{printed}"
 
 
 @pytest.mark.usefixtures("example")
 def test_every_event_that_the_examples_left_is_documented() -> None:
     # Runs behind the pages: whatever kinds of events they made stand in the list.
-    seen = {event.kind for event in Governance(Client()).events(limit=1_000).items}
+    with script() as names:
+        names["client"] = Client()
+        seen = {event.kind for event in Governance(names["client"]).events(limit=1_000).items}
 
     assert {kind for kind in seen if f"`{kind}`" not in text_of("docs/architecture.md")} == set()
 

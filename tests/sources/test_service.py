@@ -114,7 +114,7 @@ def source(**change: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sources": ()}, "neither sources and a function"),
+        ({"sources": ()}, "neither sources nor a function"),
         ({"function": "load"}, "both sources and a function"),
         ({"every": "* * * * * *"}, "five cron fields"),
         ({"every": "1s"}, "at least 10 seconds"),

@@ -172,4 +172,4 @@ def test_an_answer_counts_for_the_step_it_was_given_in() -> None:
 
     assert phase_of(canary, False, 100) == "canary-10"
     assert phase_of(canary, False, 99) == "late"
-    assert phase_of(canary, True, 100) == "late"
+    assert phase_of(canary, True, 100) == "late-shadow"

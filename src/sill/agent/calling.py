@@ -39,7 +39,7 @@ def call(function: Callable[..., Any], folder: Path, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except (Exception, SystemExit) as raised:  # it is the user's code: whatever happens becomes the run's reason
-        place = where(raised, folder / "code.py")
+        place = where(raised, folder / f"{function.__module__}.py")
         raise UserError(f"{function.__name__}() raised at {place}: {describe(raised)}.") from raised
 
 
@@ -51,5 +51,5 @@ def _import(module: str, folder: Path) -> Any:
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as raised:
-        place = where(raised, folder / "code.py")
+        place = where(raised, folder / f"{module}.py")
         raise InvalidValue(f"module {module!r} cannot be imported: {place}: {describe(raised)}.") from raised

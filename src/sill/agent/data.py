@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sill.core.errors import InvalidValue, Refused
+from sill.core.labels import class_name, distinct, means_same
 from sill.core.names import shorten
 from sill.features.types import FeatureView
 from sill.runs.training.scores import task_of
@@ -228,10 +229,10 @@ def class_names(labels: Sequence[Any]) -> tuple[str, ...]:
     Raises:
         InvalidValue: more than `CLASSES_MAX`.
     """
-    names = {class_name(label) for label in labels}
+    names = distinct((class_name(label) for label in labels), CLASSES_MAX)
     if len(names) > CLASSES_MAX:
         raise InvalidValue(
-            f"the label has {len(names)} different values; {CLASSES_MAX} classes are allowed.",
+            f"the label has more than {CLASSES_MAX} different values; {CLASSES_MAX} classes are allowed.",
             fix="For a number to predict, choose gate.metric rmse, mae or r2.",
         )
     try:
@@ -240,21 +241,14 @@ def class_names(labels: Sequence[Any]) -> tuple[str, ...]:
         return tuple(sorted(names))
 
 
-def class_name(label: Any) -> str:
-    """One spelling for labels that mean the same: 1, 1.0 and "1" are one class, so are True and "true"."""
-    if isinstance(label, bool):
-        return str(label).lower()
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return str(label)
-
-
 def encode(labels: Sequence[Any], classes: Sequence[str]) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Class index [n] of each label (0 for one that is no class), and which are known."""
     import numpy as np
 
-    places = {name: place for place, name in enumerate(classes)}
-    found = [places.get(class_name(label), -1) for label in labels]
+    places: dict[str, int] = {}
+    for name in dict.fromkeys(class_name(label) for label in labels):
+        places[name] = next((place for place, known in enumerate(classes) if means_same(name, known)), -1)
+    found = [places[class_name(label)] for label in labels]
     y = np.asarray(found, dtype=np.int64).reshape(-1)
     return np.maximum(y, 0), y >= 0
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sill.agent.data import Split, class_name, matrix
+from sill.agent.data import Split, matrix
 from sill.core.errors import SillError
+from sill.core.labels import class_name
 from sill.runs.training.evaluate import HeldOut, Incumbent, evaluate, latency_ms_p99
 from sill.runs.training.export import export, signature
 from sill.runs.training.families import predict

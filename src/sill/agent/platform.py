@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sill.core.errors import InvalidValue, NotFound, TooLarge
+from sill.core.errors import Conflict, InvalidValue, NotFound, TooLarge
 from sill.features.types import FeatureView
 from sill.lake.types import WriteReport
 from sill.models.types import ModelVersion, RegisteredModel, VersionSpec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT_HEADER = "X-Sill-Snapshot"
 VERSIONS_LOOKED_AT_MAX = 20
+CHILDREN_MAX = 200
 TABLE_BYTES_MAX = 2 * 1024**3
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -64,6 +66,15 @@ class Platform:
     def cancel(self, run_id: str) -> None:
         """Stop a run."""
         self.client.call("POST", f"/projects/{{project}}/runs/{run_id}/cancel", Run)
+
+    def cancel_children(self) -> None:
+        """Stop what an earlier attempt of this run has queued and nobody waits for any more."""
+        for state in ("queued", "running"):
+            query = {"parent_id": self.run_id, "state": state, "limit": CHILDREN_MAX}
+            left: Page[Run] = self.client.call("GET", "/projects/{project}/runs", Page[Run], query=query)
+            for run in left.items:
+                with suppress(Conflict):  # it has ended meanwhile
+                    self.cancel(run.id)
 
     def artifact(self, run_id: str, path: str) -> bytes:
         """A file a run left."""

@@ -1,4 +1,7 @@
-"""Tunes a training: tries parameters, inside this process or as queued runs, and gives the best. Stands a restart."""
+"""Tunes a training: tries parameters, in this process and in queued runs beside it, and gives the best.
+
+Stands a restart: finished trials are in the working folder, which the next attempt takes over.
+"""
 
 import math
 import time
@@ -54,10 +57,7 @@ class Search:
         """
         if self.study.trials:
             print(f"tuning goes on after {len(self.study.trials)} trials of an earlier attempt", flush=True)
-        if self._tune.workers > 1:
-            self._try_queued()
-        else:
-            self._try_inline(fit, data)
+        self._try_together(fit, data)
         best = self.study.best()
         if best is None:
             last = self.study.trials[-1].reason if self.study.trials else "none was made"
@@ -65,38 +65,62 @@ class Search:
         print(f"best: trial {best.number}, {self._tune.metric} {best.value:.4f}, {best.params}", flush=True)
         return best
 
-    def _try_inline(self, fit: Fit, data: TrainingData) -> None:
-        while (asked := self.study.ask()) is not None:
-            started_us = now_us()
-            recorder = RunRecorder(self._platform.run_id, None, asked.params, self._spec.seed + asked.number)
-            told = try_once(self._spec, asked, fit, data, recorder, self._folder)
-            self._take(told, (now_us() - started_us) / 1e6)
-            with suppress(Conflict):  # an attempt whose folder was lost has recorded this number before
-                self._platform.record_inline(
-                    _inline(self._spec, self._platform.run_id, told, recorder, started_us),
-                    key=f"{self._platform.run_id}/trial/{told.number}",
-                )
+    def _try_here(self, asked: Trial, fit: Fit, data: TrainingData) -> None:
+        """Do a trial in this process, and record it as a run."""
+        started_us = now_us()
+        recorder = RunRecorder(self._platform.run_id, None, asked.params, self._spec.seed + asked.number)
+        told = try_once(self._spec, asked, fit, data, recorder, self._folder)
+        self._take(told, (now_us() - started_us) / 1e6)
+        with suppress(Conflict):  # an attempt whose folder was lost has recorded this number before
+            self._platform.record_inline(
+                _inline(self._spec, self._platform.run_id, told, recorder, started_us),
+                key=f"{self._platform.run_id}/trial/{told.number}",
+            )
 
-    def _try_queued(self) -> None:
-        """Keep `workers` trials queued or running until all are told."""
+    def _try_together(self, fit: Fit, data: TrainingData) -> None:
+        """Keep `workers` trials going: one here, the others as queued runs.
+
+        This run holds its own place while it searches, so on a full machine the others may never be started. When
+        nothing new is left to try, those that still wait are taken back and done here: the search ends in any case.
+        """
         flying: dict[str, Trial] = {}
+        if self._tune.workers > 1:
+            self._platform.cancel_children()  # of an attempt that was killed
         try:
             while True:
-                while len(flying) < self._tune.workers and (asked := self.study.ask()) is not None:
-                    key = f"{self._platform.run_id}/trial/{asked.number}"
-                    flying[self._platform.submit(_queued(self._spec, self._platform.run_id, asked), key).id] = asked
-                if not flying:
+                self._collect(flying)
+                while len(flying) < self._tune.workers - 1 and (asked := self.study.ask()) is not None:
+                    spec = _queued(self._spec, self._platform.run_id, asked)
+                    flying[self._platform.submit(spec, key="").id] = asked
+                own = self.study.ask() or self._take_back(flying)
+                if own is not None:
+                    self._try_here(own, fit, data)
+                elif flying:
+                    time.sleep(POLL_S)
+                else:
                     return
-                for run_id, asked in list(flying.items()):
-                    run = self._platform.run(run_id)
-                    if run.state.is_final:
-                        del flying[run_id]
-                        told = self._result(run_id, run.state, run.reason, asked)
-                        self._take(told, max(0, run.ended_us - run.started_us) / 1e6)
-                time.sleep(POLL_S)
         finally:
             for run_id in flying:  # only after an error: their results are of no use any more
-                self._platform.cancel(run_id)
+                with suppress(SillError):
+                    self._platform.cancel(run_id)
+
+    def _collect(self, flying: dict[str, Trial]) -> None:
+        """Take in the queued trials that are over."""
+        for run_id, asked in list(flying.items()):
+            run = self._platform.run(run_id)
+            if run.state.is_final:
+                del flying[run_id]
+                told = self._result(run_id, run.state, run.reason, asked)
+                self._take(told, max(0, run.ended_us - run.started_us) / 1e6)
+
+    def _take_back(self, flying: dict[str, Trial]) -> Trial | None:
+        """A trial that still waits in the queue, to be done here instead; None if all have started."""
+        for run_id in list(flying):
+            if self._platform.run(run_id).state is RunState.QUEUED:
+                with suppress(Conflict):  # it has ended this moment: the next look takes it in
+                    self._platform.cancel(run_id)
+                    return flying.pop(run_id)
+        return None
 
     def _result(self, run_id: str, state: RunState, reason: str, asked: Trial) -> Trial:
         value = self._platform.run_data(run_id).metrics.get(self._tune.metric)

@@ -17,9 +17,10 @@ import uvicorn
 
 from sill import __version__
 from sill.api.app import build_app
+from sill.api.inference_process import InferenceProcess
 from sill.api.services import Services, build_services
 from sill.core.clock import SystemClock
-from sill.core.errors import Conflict, Forbidden, SillError
+from sill.core.errors import Conflict, Forbidden, InvalidValue, SillError
 from sill.core.settings import Settings, read_settings
 from sill.safety.listener import uvicorn_config
 from sill.safety.redaction import RedactingFilter, Redactor
@@ -35,10 +36,17 @@ def main() -> int:
         lock = lock_home(settings.home)
         start_logging(settings)
         listener = listen(settings)
+        check_inference_port(settings)
         with lock:
             asyncio.run(serve(settings, listener))
     except SillError as refused:
-        print(f"sill up: {refused}", file=sys.stderr)
+        print(refused.for_terminal(), file=sys.stderr)
+        return 2
+    except OSError as wrong:
+        told = InvalidValue(
+            f"{wrong.filename or ''}: {wrong.strerror or wrong}.", fix="Choose a SILL_HOME that can be used."
+        )
+        print(told.for_terminal(), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 0
@@ -148,12 +156,31 @@ def listen(settings: Settings) -> socket.socket:
     Raises:
         Conflict: the port is taken.
     """
+    listener = _open(settings.host, settings.port)
+    # Accepted connections inherit it. asyncio sets it on its own sockets only, and without it an answer on a kept
+    # connection waits for the client's delayed acknowledgement: 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def check_inference_port(settings: Settings) -> None:
+    """Refuse at once what would let the inference plane fail again and again.
+
+    Raises:
+        Conflict: its port is taken, and not by this home's own plane, which went on while the control plane was away.
+    """
+    if not InferenceProcess(settings, "").is_alive():
+        _open(settings.host, settings.inference_port).close()
+
+
+def _open(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((settings.host, settings.port), backlog=1024)
+        return socket.create_server((host, port), backlog=1024)
     except OSError as taken:
+        reason = os.strerror(taken.errno) if taken.errno and taken.errno > 0 else str(taken)
         raise Conflict(
-            f"port {settings.port} on {settings.host} cannot be used: {taken.strerror or taken}.",
-            fix="Stop what uses it, or set SILL_PORT.",
+            f"port {port} on {host} cannot be used: {reason}.",
+            fix="Stop what uses it, or set SILL_PORT to the first of three free ports.",
         ) from taken
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, func, insert, select
 
 from sill import __version__
 from sill.core.clock import SystemClock
@@ -28,7 +28,7 @@ from sill.safety.paths import Folder
 from sill.safety.private_files import write_private
 from sill.stores.blobs import Blobs, open_blobs
 from sill.stores.database import Database, Tx, metadata, open_database
-from sill.stores.migrate import ensure_schema
+from sill.stores.migrate import declare_every_table, ensure_schema
 
 if TYPE_CHECKING:
     from sill.api.services import Services
@@ -79,6 +79,7 @@ def _write(services: "Services") -> Path:
 
 
 def _add_tables(connection: Connection, add: Any) -> None:
+    declare_every_table()
     for table in metadata.sorted_tables:
         lines = [msgspec.json.encode(row) for row in _rows(connection, table)]
         add(f"tables/{table.name}.jsonl", b"\n".join(lines))
@@ -101,6 +102,7 @@ def restore(path: Path, settings: Settings) -> int:
     unpacked = settings.home / "restoring"
     unpacked.mkdir(mode=0o700)
     folder = Folder(unpacked)
+    declare_every_table()
     try:
         with path.open("rb") as archive:
             names = extract(archive, folder, LIMITS)
@@ -166,18 +168,34 @@ def _restore_tables(tx: Tx, folder: Folder, names: list[str]) -> int:
         for at in range(0, len(lines), ROWS_PER_READ):
             tx.execute(insert(table), [msgspec.json.decode(line) for line in lines[at : at + ROWS_PER_READ]])
         rows += len(lines)
+        _count_on(tx, table)
     return rows
 
 
+def _count_on(tx: Tx, table: Table) -> None:
+    """Let PostgreSQL number new rows behind the restored ones; SQLite does so by itself."""
+    counted = table.autoincrement_column
+    if tx.connection.dialect.name != "postgresql" or counted is None or counted.autoincrement is not True:
+        return
+    newest = select(func.coalesce(func.max(counted), 0) + 1).scalar_subquery()
+    tx.execute(select(func.setval(func.pg_get_serial_sequence(table.name, counted.name), newest, False)))
+
+
 def main(arguments: list[str]) -> int:
-    """`python -m sill.api.backup FILE`: restore."""
+    """`python -m sill.api.backup FILE [--json]`: restore."""
+    as_json = "--json" in arguments[1:]
     try:
         settings = read_settings()
         rows = restore(Path(arguments[0]), settings)
-    except (SillError, OSError) as refused:
-        print(f"sill restore: {refused}", file=sys.stderr)
+    except (SillError, OSError) as wrong:
+        refused = wrong if isinstance(wrong, SillError) else InvalidValue(f"{wrong.filename}: {wrong.strerror}.")
+        said = msgspec.json.encode(refused.to_dict()).decode() if as_json else refused.for_terminal()
+        print(said, file=sys.stderr)
         return 2
-    print(f"restored {rows} rows into {settings.home}; start it with `sill up`.")
+    if as_json:
+        print(msgspec.json.encode({"rows": rows, "home": str(settings.home)}).decode())
+    else:
+        print(f"restored {rows} rows into {settings.home}; start it with `sill up`.")
     return 0
 
 

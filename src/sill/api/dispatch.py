@@ -3,6 +3,7 @@
 Identity, scope and tenant are decided from the route's declaration before a byte of the body is read.
 """
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,8 @@ async def _authorise(actor: Actor, route: Route, path: dict[str, str], services:
         if project:
             check_name(project, "project")
         require(actor, route.scope, project)
+        if project and not route.makes_project:
+            await services.governance.check_project(project)
     except Exception:
         if route.method not in ("GET", "HEAD"):
             await services.governance.denied(actor, f"{route.method} {route.path}", project)
@@ -90,9 +93,13 @@ def _query(request: Request, route: Route) -> Any:
             )
         return None
     try:
-        return msgspec.convert(given, route.query, strict=False)
+        query = msgspec.convert(given, route.query, strict=False)
     except msgspec.ValidationError as wrong:
         raise InvalidValue(f"the query is wrong: {wrong}.", fix="See /api/v1/openapi.json.", field="query") from wrong
+    for name, value in msgspec.structs.asdict(query).items():
+        if isinstance(value, int) and not strict_json.INTEGER_MIN <= value <= strict_json.INTEGER_MAX:
+            raise InvalidValue(f"query parameter {name!r} is not within 64 bits.", field=name)
+    return query
 
 
 def _check_text(value: str, name: str) -> None:
@@ -133,7 +140,8 @@ def _key(request: Request, route: Route, actor: Actor) -> str:
         return ""
     if len(given) > KEY_LENGTH_MAX or not given.isascii() or not given.isprintable():
         raise InvalidValue(f"the idempotency key is longer than {KEY_LENGTH_MAX} characters or not plain ASCII.")
-    return f"{actor.id}|{route.method}|{request.url.path}|{given}"[:300]
+    parts = f"{actor.id}|{route.method}|{request.url.path}|{given}"
+    return hashlib.sha256(parts.encode()).hexdigest()  # of one length, so that no two keys are cut to the same
 
 
 def _answer(result: Any, route: Route) -> Response:

@@ -45,7 +45,7 @@ async def get_projects(call: Call) -> tuple[Project, ...]:
 @ROUTES.post("/projects", scope="projects:write", body=Project, returns=Project, status=201)
 async def create_project(call: Call) -> Project:
     """Make a project."""
-    return await call.services.governance.create_project(call.actor, call.body)
+    return await call.services.governance.create_project(call.actor, call.body, call.key)
 
 
 @ROUTES.get("/projects/{project}", scope="projects:read", returns=Project)

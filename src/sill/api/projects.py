@@ -7,7 +7,14 @@ from sill.projects.types import ApplyReport, ProjectSpec
 ROUTES = Routes(tag="projects")
 
 
-@ROUTES.post("/projects/{project}/apply", scope="projects:write", body=ProjectSpec, returns=ApplyReport)
+@ROUTES.route(
+    "POST",
+    "/projects/{project}/apply",
+    scope="projects:write",
+    body=ProjectSpec,
+    returns=ApplyReport,
+    makes_project=True,
+)
 async def apply_project(call: Call) -> ApplyReport:
     """Make everything a project declares so; applying twice changes nothing."""
     if call.body.project != call.project:

@@ -76,6 +76,7 @@ class Route:
         query: Struct type of the query parameters; None for none.
         returns: type of the answer; `Response` for handlers that build their own.
         is_raw: the body is a stream of bytes the handler reads itself, up to the upload limit.
+        makes_project: the project in the path need not exist yet.
     """
 
     method: str
@@ -87,6 +88,7 @@ class Route:
     query: Any = None
     status: int = 200
     is_raw: bool = False
+    makes_project: bool = False
     summary: str = ""
 
     def __post_init__(self) -> None:
@@ -115,6 +117,7 @@ class Routes:
         query: Any = None,
         status: int = 200,
         is_raw: bool = False,
+        makes_project: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated handler as a route; its docstring's first line is the summary."""
 
@@ -131,6 +134,7 @@ class Routes:
                     query=query,
                     status=status,
                     is_raw=is_raw,
+                    makes_project=makes_project,
                     summary=summary,
                 )
             )

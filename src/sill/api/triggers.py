@@ -41,7 +41,9 @@ async def delete_trigger(call: Call) -> None:
 @ROUTES.post("/projects/{project}/triggers/{name}/fire", scope="triggers:write", body=StartRequest, returns=Run)
 async def fire_trigger(call: Call) -> Run:
     """Start now what a trigger names."""
-    return await call.services.triggers.fire(call.actor, call.project, call.path["name"], call.body.reason)
+    return await call.services.triggers.fire(
+        call.actor, call.project, call.path["name"], call.body.reason, key=call.key
+    )
 
 
 @ROUTES.post("/projects/{project}/start/{kind}/{name}", scope="runs:write", body=StartRequest, returns=Run, status=201)

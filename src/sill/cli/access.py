@@ -1,34 +1,51 @@
 """audit, events, tokens, secrets, projects, costs, lineage: who may, who did, where from, and what it costs."""
 
 import sys
+import time
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from sill.cli.client import stages
-from sill.cli.output import Options, show_json, show_line, show_table, when
+from sill.cli.client import nothing, stages
+from sill.cli.layout import Whole
+from sill.cli.options import add
+from sill.cli.output import Options, progress, show_line, show_table, when
 from sill.core.errors import InvalidValue
 from sill.governance.types import TokenSpec
 
-audit = typer.Typer(help="The audit log.", no_args_is_help=True)
-tokens = typer.Typer(help="Tokens: who may come in.", no_args_is_help=True)
-secrets = typer.Typer(help="Secrets of the project; values are never shown.", no_args_is_help=True)
+PANEL = "Governance"
+OF_RUNS = "job:"
+"""How names of the tokens of runs begin."""
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.add_typer(audit, name="audit")
-    app.add_typer(tokens, name="tokens")
-    app.add_typer(secrets, name="secrets")
-    app.command()(projects)
-    app.command()(costs)
-    app.command()(lineage)
+    audit = typer.Typer(help="The audit log: what happened, and whether anybody changed it.")
+    add(audit, verify, "sill audit verify", is_about_project=False)
+    add(audit, events, "sill audit events --kind run.", "sill audit events -p shop --limit 10")
+    app.add_typer(audit, name="audit", rich_help_panel=PANEL)
+    tokens = typer.Typer(help="Tokens: who may come in.")
+    add(tokens, list_tokens, "sill tokens list", name="list", is_about_project=False)
+    made = "sill tokens create ci --role developer --only shop --seconds 86400"
+    add(tokens, create_token, made, name="create", is_about_project=False)
+    add(tokens, revoke_token, "sill tokens revoke TOKEN", name="revoke", is_about_project=False)
+    app.add_typer(tokens, name="tokens", rich_help_panel=PANEL)
+    secrets = typer.Typer(help="Secrets of the project; values are never shown.")
+    add(secrets, list_secrets, "sill secrets list -p shop", name="list")
+    add(secrets, put_secret, "sill secrets put warehouse -p shop < password.txt", name="put")
+    add(secrets, delete_secret, "sill secrets delete warehouse -p shop", name="delete")
+    app.add_typer(secrets, name="secrets", rich_help_panel=PANEL)
+    add(app, projects, "sill projects", panel=PANEL, is_about_project=False)
+    add(app, costs, "sill -p shop costs", panel=PANEL)
+    traced = "sill lineage sill://shop/models/churn/1"
+    add(app, lineage, traced, "sill lineage sill://shop/tables/customers --down", panel=PANEL, is_about_project=False)
 
 
-@audit.command("verify")
 def verify() -> None:
     """Recompute the hash chain over every event; exit code 1 if it breaks."""
-    report = stages().governance.verify_audit()
+    with progress("walking the log"):
+        report = stages().governance.verify_audit()
     if report.broken_at:
         show_line(report, f"the chain breaks at event {report.broken_at}: {report.problem}")
         raise typer.Exit(1)
@@ -37,7 +54,6 @@ def verify() -> None:
     )
 
 
-@audit.command("events")
 def events(
     after: Annotated[int, typer.Option(help="Show events behind this number.")] = 0,
     limit: Annotated[int, typer.Option(help="Most events to show.")] = 50,
@@ -45,29 +61,30 @@ def events(
 ) -> None:
     """What happened, in order."""
     page = stages().governance.events(after=after, project=Options.project, kinds=tuple(kind), limit=limit)
-    rows = [(each.seq, when(each.at_us), each.project, each.kind, each.subject, each.actor) for each in page.items]
-    show_table(page, "events", ("#", "when", "project", "what", "subject", "who"), rows, "no events.")
+    rows = [(str(each.seq), when(each.at_us), each.project, each.kind, each.actor, each.subject) for each in page.items]
+    show_table(page, "", ("#", "when", "project", "what", "who", "subject"), rows, "no events.", has_prose=True)
 
 
-@tokens.command("list")
-def list_tokens() -> None:
-    """Tokens that were made; never their secrets."""
-    found = stages().governance.tokens()
+def list_tokens(
+    every: Annotated[bool, typer.Option("--all", help="Also those of runs, and those that ended.")] = False,
+) -> None:
+    """Tokens that are good; never their secrets."""
+    now_us = time.time() * 1e6
+    found = [
+        each
+        for each in stages().governance.tokens()
+        if every or not (each.name.startswith(OF_RUNS) or each.revoked_us or 0 < each.expires_us < now_us)
+    ]
     rows = [
-        (
-            each.id,
-            each.name,
-            each.prefix,
-            " ".join(each.scopes),
-            " ".join(each.projects),
-            _end(each.expires_us, each.revoked_us),
-        )
+        (each.id, each.name, _end(each.expires_us, each.revoked_us), " ".join(each.projects), " ".join(each.scopes))
         for each in found
     ]
-    show_table(found, "tokens", ("id", "name", "begins", "scopes", "projects", "until"), rows, "only the root token.")
+    columns = (Whole("id"), "name", "until", "projects", "may")
+    show_table(
+        found, "", columns, rows, "only the root token: `sill tokens create NAME` makes another.", has_prose=True
+    )
 
 
-@tokens.command("create")
 def create_token(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     role: Annotated[str, typer.Option(help="reader, developer, operator or admin.")] = "developer",
@@ -81,7 +98,6 @@ def create_token(
     show_line(made, f"{made.secret}\n(id {made.token.id}; it is not shown again)")
 
 
-@tokens.command("revoke")
 def revoke_token(
     token_id: Annotated[str, typer.Argument(help="Id, from `sill tokens list`.")],
 ) -> None:
@@ -89,7 +105,6 @@ def revoke_token(
     show_line(stages().governance.revoke_token(token_id), f"{token_id} is revoked.")
 
 
-@secrets.command("put")
 def put_secret(
     name: Annotated[str, typer.Argument(help="Name.")],
 ) -> None:
@@ -104,14 +119,14 @@ def put_secret(
     show_line({"name": name}, f"secret {name} is kept.")
 
 
-@secrets.command("list")
 def list_secrets() -> None:
     """Names of secrets."""
-    found = stages().governance.secret_names()
-    show_table(found, "secrets", ("name",), [(name,) for name in found], "no secret yet.")
+    here = stages()
+    found = here.governance.secret_names()
+    empty = partial(nothing, here, "secret", "sill secrets put NAME")
+    show_table(found, "", ("name",), [(name,) for name in found], empty)
 
 
-@secrets.command("delete")
 def delete_secret(
     name: Annotated[str, typer.Argument(help="Name.")],
 ) -> None:
@@ -123,8 +138,9 @@ def delete_secret(
 def projects() -> None:
     """Projects you may see."""
     found = stages().governance.projects()
-    rows = [(each.project, each.note, when(each.created_us)) for each in found]
-    show_table(found, "projects", ("name", "note", "made"), rows, "no project yet: `sill apply project.py` makes one.")
+    rows = [(each.project, when(each.created_us), each.note) for each in found]
+    empty = "no project yet: `sill apply project.py` makes one."
+    show_table(found, "", ("name", "made", "note"), rows, empty, has_prose=True)
 
 
 def costs() -> None:
@@ -137,7 +153,7 @@ def costs() -> None:
     total = report.total
     if not Options.as_json:
         rows.append(("total", total.usage.cpu_s, total.usd, total.energy_wh, total.carbon_g))
-    show_table(report, report.project, ("what", "CPU s", "USD", "Wh", "gCO2e"), rows, "nothing was used yet.")
+    show_table(report, report.project, (Whole("what"), "CPU s", "USD", "Wh", "gCO2e"), rows, "nothing was used yet.")
     if not Options.as_json:
         show_line(None, f"±{total.uncertainty:.0%}; energy {total.energy_source}; carbon {total.carbon_source}")
 
@@ -150,12 +166,19 @@ def lineage(
 ) -> None:
     """What a thing was made from."""
     graph = stages().governance.lineage(address, direction="down" if down else "up")
-    if Options.as_json:
-        show_json(graph)
-        return
-    rows = [(edge.source, edge.kind, edge.target) for edge in graph.edges]
     empty = "nothing is known to be made from it." if down else "nothing is known of where it comes from."
-    show_table(graph, address, ("from", "by", "to"), rows, empty)
+    if Options.as_json or not graph.edges:
+        show_table(graph, "", (), (), empty)
+        return
+    by_end: dict[str, list[tuple[str, str]]] = {}
+    for edge in graph.edges:
+        here, there = (edge.source, edge.target) if down else (edge.target, edge.source)
+        by_end.setdefault(here, []).append((edge.kind, there))
+    longest = max(len(edge.kind) for edge in graph.edges)
+    for here, others in by_end.items():  # addresses are long, and copied: a line each, never folded
+        show_line(None, here)
+        for kind, there in others:
+            show_line(None, f"  {kind.ljust(longest)}  {there}")
 
 
 def _end(expires_us: int, revoked_us: int) -> str:

@@ -75,11 +75,14 @@ def tell(wrong: Exception) -> int:
     if hasattr(wrong, "format_message"):  # a command line that cannot be read
         context = getattr(wrong, "ctx", None)
         help_of = f"{context.command_path} --help" if context else "sill --help"
-        return fail(InvalidValue(f"{wrong.format_message().rstrip('.')}.", fix=f"See `{help_of}`."))
+        message = wrong.format_message()
+        return fail(InvalidValue(message if message.endswith((".", "?")) else f"{message}.", fix=f"See `{help_of}`."))
     if isinstance(wrong, OSError):
         place = f"{wrong.filename}: " if wrong.filename else ""
         return fail(InvalidValue(f"{place}{wrong.strerror or wrong}.", fix="Choose a path that can be used."))
-    unknown = SillError(f"{type(wrong).__name__}: {wrong}.", fix="This is a fault of Sill; SILL_LOG_LEVEL=debug shows where.")
+    unknown = SillError(
+        f"{type(wrong).__name__}: {wrong}.", fix="This is a fault of Sill; SILL_LOG_LEVEL=debug shows where."
+    )
     return fail(unknown)
 
 

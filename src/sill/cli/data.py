@@ -1,6 +1,9 @@
 """tables, sql, ingest, preview, snapshots, rollback, quarantine: data on its way in and in the lake."""
 
+from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +11,7 @@ import typer
 from sill.cli.client import nothing, stages
 from sill.cli.layout import Whole
 from sill.cli.options import add
-from sill.cli.output import Options, progress, remark, show_json, show_line, show_table, size, when
+from sill.cli.output import Options, ago, progress, remark, show_json, show_line, show_table, size, when
 from sill.cli.runs import Detach, start
 from sill.core.errors import InvalidValue
 from sill.sources.types import Source
@@ -20,7 +23,7 @@ PANEL = "Data"
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     add(app, preview, "sill preview clinic.csv", "sill preview data.csv --decimal , --delimiter ';'", panel=PANEL)
-    add(app, ingest, "sill -p shop ingest customers", panel=PANEL)
+    add(app, ingest, "sill -p shop ingest", "sill -p shop ingest customers", panel=PANEL)
     add(app, tables, "sill -p shop tables", panel=PANEL)
     counts = 'sill -p shop sql "select plan, count(*) from customers group by 1"'
     before = 'sill -p shop sql "select count(*) from customers" --snapshot customers=7123217939982852623'
@@ -35,13 +38,12 @@ def tables() -> None:
     here = stages()
     found = here.lake.list()
     rows = [
-        (each.name, each.rows, len(each.columns), size(each.size_bytes), _id(each.snapshot_id), when(each.updated_us))
+        (each.name, each.rows, len(each.columns), size(each.size_bytes), _id(each.snapshot_id), ago(each.updated_us))
         for each in found
     ]
     columns = ("name", "rows", "columns", "size", Whole("snapshot"), "changed")
-    show_table(
-        found, "", columns, rows, lambda: nothing(here, "table", "declare one in a project file and `sill apply` it")
-    )
+    empty = partial(nothing, here, "table", "declare one in a project file and `sill apply` it")
+    show_table(found, "", columns, rows, empty)
 
 
 def sql(
@@ -53,9 +55,10 @@ def sql(
     pinned = dict(_pin(each) for each in snapshot)
     with progress("asking the lake"):
         found = stages().lake.sql(query, snapshots=pinned, limit=limit)
-    records = [{name: _cell(value) for name, value in row.items()} for row in found.to_pylist()]
+    names = _each_once(found.column_names)
+    records = [{name: _cell(value) for name, value in row.items()} for row in found.rename_columns(names).to_pylist()]
     shown = [tuple(record.values()) for record in records[:SHOWN]]
-    show_table(records, "", tuple(found.column_names), shown, "no rows.")
+    show_table(records, "", names, shown, "no rows.")
     if len(records) > SHOWN:
         remark(f"… and {len(records) - SHOWN} more rows; --json prints all.")
     if len(records) == limit:
@@ -63,11 +66,18 @@ def sql(
 
 
 def ingest(
-    name: Annotated[str, typer.Argument(help="Name of a declared ingestion.")],
+    name: Annotated[str, typer.Argument(help="Name of a declared ingestion; all are listed when not given.")] = "",
     detach: Detach = False,
 ) -> None:
-    """Run a declared ingestion now."""
-    start("ingestion", name, detach)
+    """Run a declared ingestion now, or list those there are."""
+    if name:
+        start("ingestion", name, detach)
+        return
+    here = stages()
+    found = list(here.sources.ingestions())
+    rows = [(each.name, each.table, each.every, each.function or _urls(each.sources)) for each in found]
+    empty = partial(nothing, here, "ingestion", "declare one in a project file")
+    show_table(found, "", ("name", "fills", "every", "from"), rows, empty, has_prose=True)
 
 
 def preview(
@@ -96,7 +106,14 @@ def snapshots(
     """States a table has had; `sill rollback` returns to one."""
     found = stages().lake.snapshots(table)
     rows = [
-        (str(each.id), when(each.at_us), each.operation, each.rows_added, each.rows_total, "current" if each.is_current else "")
+        (
+            str(each.id),
+            when(each.at_us),
+            each.operation,
+            each.rows_added,
+            each.rows_total,
+            "current" if each.is_current else "",
+        )
         for each in found
     ]
     columns = (Whole("snapshot"), "when", "operation", "added", "rows", "")
@@ -126,6 +143,10 @@ def quarantine(
     show_table(records, "", (*names, "why"), rows, f"nothing of {table} was quarantined.", has_prose=True)
 
 
+def _urls(sources: Sequence[Source]) -> str:
+    return " ".join(each.url for each in sources)
+
+
 def _pin(text: str) -> tuple[str, int]:
     name, _, snapshot = text.partition("=")
     if not name or not snapshot.isdecimal():
@@ -137,8 +158,15 @@ def _id(snapshot_id: int) -> str | None:
     return str(snapshot_id) if snapshot_id else None
 
 
+def _each_once(names: Sequence[str]) -> list[str]:
+    """The names; one that is there already gets a number, so that no column hides another."""
+    return [name if name not in names[:at] else f"{name}_{names[:at].count(name)}" for at, name in enumerate(names)]
+
+
 def _cell(value: Any) -> Any:
     """A value of the lake as JSON has it: whole decimals (DuckDB's sums) as whole numbers."""
     if isinstance(value, Decimal) and value == value.to_integral_value() and abs(value) < 2**63:
         return int(value)
+    if isinstance(value, date):
+        return value.isoformat()
     return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)

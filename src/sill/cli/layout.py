@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 
 GAP = "  "
 INDENT = "    "
-NARROWEST = 8
+NARROWEST = 12
 """No column is shortened below this."""
 PROSE_NARROWEST = 28
 """Sentences that have less room than this stand beneath their row."""
@@ -34,11 +34,13 @@ def lay_out(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int, *
     beside, fixed = [row[:-1] for row in cells], columns[:-1]
     widths = _widths(fixed, beside)
     room = width - sum(widths) - len(GAP) * len(widths)
-    longest = max([cell_len(columns[-1]), *map(cell_len, prose)])
-    if width and room < min(PROSE_NARROWEST, longest):
+    if width and room < _least_room(columns[-1], prose):
         widths = _shrunk(fixed, widths, width)
         lines = _rows(fixed, beside, numbers, widths)
-        return [lines[0], *(line for row, text in zip(lines[1:], prose, strict=True) for line in (row, *_beneath(text, width)))]
+        return [
+            lines[0],
+            *(line for row, text in zip(lines[1:], prose, strict=True) for line in (row, *_beneath(text, width))),
+        ]
     lines = _rows(fixed, beside, numbers, widths)
     start = " " * (sum(widths) + len(GAP) * len(widths))
     laid = [f"{lines[0].ljust(len(start) - len(GAP))}{GAP}{columns[-1]}".rstrip()]
@@ -114,7 +116,11 @@ def _with_left_out(columns: Sequence[str], cells: list[list[str]], numbers: list
         shown -= 1
     lines = _rows(columns[:shown], [row[:shown] for row in cells], numbers, widths)
     left_out = columns[shown:]
-    return [*lines, *textwrap.wrap(f"… and {len(left_out)} more columns: {', '.join(left_out)}", width)] if left_out else lines
+    return (
+        [*lines, *textwrap.wrap(f"… and {len(left_out)} more columns: {', '.join(left_out)}", width)]
+        if left_out
+        else lines
+    )
 
 
 def _rows(
@@ -131,6 +137,13 @@ def _fit(text: str, width: int, *, is_right: bool) -> str:
     if length > width:
         return f"{set_cell_size(text, width - 1)}…"
     return " " * (width - length) + text if is_right else text + " " * (width - length)
+
+
+def _least_room(title: str, prose: Sequence[str]) -> int:
+    """What sentences need beside their rows: some width, and no word broken."""
+    longest = max(map(cell_len, (title, *prose)))
+    words = [cell_len(word) for text in prose for word in text.split()]
+    return max([min(PROSE_NARROWEST, longest), *words])
 
 
 def _beneath(text: str, width: int) -> list[str]:

@@ -1,35 +1,39 @@
-"""models, endpoints, deploy, rollback, infer, label, monitors, incidents, triggers, explain: from a version to its effects."""
+"""models, endpoints, deploy, revert, infer, label, monitors, incidents, triggers, explain: from a version to its effects."""
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import msgspec
 import typer
 
-from sill.cli.client import stages
-from sill.cli.output import Options, console, show_json, show_line, show_table, when
-from sill.cli.runs import name_and_value
+from sill.cli.client import nothing, stages
+from sill.cli.layout import Whole, amount, plain
+from sill.cli.options import add
+from sill.cli.output import Options, ago, show_json, show_line, show_table, when
+from sill.cli.runs import command, name_and_value
 from sill.core.errors import InvalidValue, NotFound
 from sill.endpoints.types import Endpoint
+
+PANEL = "Models and endpoints"
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (
-        models,
-        endpoints,
-        deploy,
-        rollback_endpoint,
-        approve,
-        infer,
-        label,
-        monitors,
-        incidents,
-        triggers,
-        fire,
-        explain,
-    ):
-        app.command(name="revert" if command is rollback_endpoint else command.__name__)(command)
+    add(app, models, "sill -p shop models", "sill -p shop models churn", "sill -p shop models churn 2", panel=PANEL)
+    add(app, approve, "sill -p shop approve churn 2", "sill -p shop approve churn 2 --refuse", panel=PANEL)
+    add(app, endpoints, "sill -p shop endpoints", "sill -p shop endpoints churn", panel=PANEL)
+    add(app, deploy, "sill -p shop deploy churn 2", panel=PANEL)
+    add(app, revert, 'sill -p shop revert churn --reason "too slow"', panel=PANEL)
+    asked = """sill -p shop infer churn '{"age": 41, "plan": "free"}'"""
+    about = "sill -p shop infer churn - --entity customer_id=c7 < features.json"
+    add(app, infer, asked, about, panel=PANEL)
+    add(app, label, "sill -p shop label churn REQUEST true", panel=PANEL)
+    add(app, explain, "sill -p shop explain REQUEST", panel=PANEL)
+    add(app, monitors, "sill -p shop monitors", panel=PANEL)
+    add(app, incidents, "sill -p shop incidents --open", panel=PANEL)
+    add(app, triggers, "sill -p shop triggers", panel=PANEL)
+    add(app, fire, "sill -p shop fire churn-retrain-drift", panel=PANEL)
 
 
 def models(
@@ -51,11 +55,18 @@ def models(
             )
             for each in found
         ]
-        show_table(found, name, ("version", "state", "metrics", "gate"), versions, "no version yet.")
+        show_table(found, name, ("version", "state", "metrics", "gate"), versions, "no version yet.", has_prose=True)
         return
-    listed = stages().models.list().items
+    here = stages()
+    listed = here.models.list().items
     rows = [(each.name, each.latest, _aliases(each.aliases), when(each.created_us)) for each in listed]
-    show_table(listed, "models", ("name", "versions", "aliases", "made"), rows, "no model yet: train one.")
+    show_table(
+        listed,
+        "",
+        ("name", "newest", "aliases", "made"),
+        rows,
+        partial(nothing, here, "model", "train one: sill train"),
+    )
 
 
 def endpoints(
@@ -65,16 +76,18 @@ def endpoints(
     if name:
         endpoint = stages().endpoints.get(name)
         revisions = [
-            (each.number, each.model_version, each.state.value, f"{each.weight} %", when(each.state_us), each.reason)
+            (each.number, each.model_version, each.state.value, f"{each.weight} %", ago(each.state_us), each.reason)
             for each in endpoint.revisions
         ]
-        show_table(
-            endpoint, name, ("revision", "version", "state", "share", "since", "why"), revisions, "no revision yet."
-        )
+        titles = ("revision", "version", "state", "share", "since", "why")
+        show_table(endpoint, name, titles, revisions, "no revision yet.", has_prose=True)
         return
-    found = stages().endpoints.list().items
+    here = stages()
+    found = here.endpoints.list().items
     rows = [(each.name, each.model, _live(each), f"p99 {each.spec.slo.p99_ms:g} ms", _url(each.name)) for each in found]
-    show_table(found, "endpoints", ("name", "model", "live", "promises", "url"), rows, "no endpoint yet.")
+    columns = ("name", "model", "live", "promises", "url")
+    empty = partial(nothing, here, "endpoint", "declare one in a project file")
+    show_table(found, "", columns, rows, empty, has_prose=True)
 
 
 def deploy(
@@ -92,14 +105,16 @@ def deploy(
     )
 
 
-def rollback_endpoint(
+def revert(
     endpoint: Annotated[str, typer.Argument(help="Endpoint.")],
     reason: Annotated[str, typer.Option(help="Why; kept in the log.")] = "by hand",
 ) -> None:
-    """Return an endpoint to its former revision, or stop the one on its way in."""
+    """Stop the revision on its way in; if there is none, return to the former live one."""
     changed = stages().endpoints.rollback(endpoint, reason)
     live = changed.live()
-    show_line(changed, f"{endpoint} answers with version {live.model_version if live else 'none'}.")
+    moved = max(changed.revisions, key=lambda each: each.state_us)
+    step = f"revision {moved.number} (version {moved.model_version}) is {moved.state.value}"
+    show_line(changed, f"{step}; {endpoint} answers with version {live.model_version if live else 'none'}.")
 
 
 def approve(
@@ -131,7 +146,7 @@ def infer(
         ) from wrong
     about = dict(name_and_value(each, "--entity patient_id=p0008") for each in entity)
     answer = stages().traffic.infer(endpoint, values, entity=about, request_id=request_id)
-    show_line(answer, f"{answer.predictions[0]}  ({answer.request_id}, version {answer.model_version})")
+    show_line(answer, f"{plain(str(answer.prediction))}  ({answer.request_id}, version {answer.model_version})")
 
 
 def label(
@@ -143,15 +158,16 @@ def label(
     report = stages().traffic.label(endpoint, {request_id: truth})
     if report.unknown:
         raise NotFound(
-            f"no request {request_id!r} of {endpoint!r} is known.",
-            fix="Was it sampled? See log_sample of the endpoint.",
+            f"no request {request_id!r} of {endpoint!r} is known: the label is kept (table labels_{endpoint}), joined to nothing.",
+            fix="Take the id from the answer; an answer counts once it was recorded, about a second later.",
         )
     show_line(report, "kept." if report.joined else "it was known already.")
 
 
 def monitors() -> None:
     """What is watched, and how the newest window was."""
-    found = stages().monitors.list()
+    here = stages()
+    found = here.monitors.list()
     rows = [
         (
             each.spec.name,
@@ -164,31 +180,34 @@ def monitors() -> None:
         for each in found
     ]
     columns = ("name", "endpoint", "windows", "shifted", "p99 ms", "open incidents")
-    show_table(found, "monitors", columns, rows, "nothing is watched yet.")
+    show_table(found, "", columns, rows, partial(nothing, here, "monitor", "an endpoint in a project file has one"))
 
 
 def incidents(
     is_open: Annotated[bool, typer.Option("--open", help="Only those that are open.")] = False,
 ) -> None:
     """What went wrong, and whether it is over."""
-    found = stages().monitors.incidents(is_open=True if is_open else None).items
+    here = stages()
+    found = here.monitors.incidents(is_open=True if is_open else None).items
     rows = [
         (
             each.id,
             each.endpoint,
             each.kind.value,
             "open" if each.is_open else "closed",
-            when(each.opened_us),
+            ago(each.opened_us),
             each.summary,
         )
         for each in found
     ]
-    show_table(found, "incidents", ("id", "endpoint", "kind", "state", "opened", "what"), rows, "no incident.")
+    columns = (Whole("id"), "endpoint", "kind", "state", "opened", "what")
+    show_table(found, "", columns, rows, partial(nothing, here, "incident", "all is calm"), has_prose=True)
 
 
 def triggers() -> None:
     """What starts runs by itself, and why it waits."""
-    found = stages().triggers.list()
+    here = stages()
+    found = here.triggers.list()
     rows = [
         (
             each.name,
@@ -200,7 +219,9 @@ def triggers() -> None:
         )
         for each in found
     ]
-    show_table(found, "triggers", ("name", "on", "of", "starts", "fired", "why it waits"), rows, "no trigger yet.")
+    columns = ("name", "on", "of", "starts", "fired", "why it waits")
+    empty = partial(nothing, here, "trigger", "an endpoint's `retrain` in a project file makes one")
+    show_table(found, "", columns, rows, empty, has_prose=True)
 
 
 def fire(
@@ -209,7 +230,7 @@ def fire(
 ) -> None:
     """Start now what a trigger names."""
     run = stages().triggers.fire(name, reason)
-    show_line(run, f"{run.id}: follow it with `sill logs {run.id} --follow`.")
+    show_line(run, f"{run.id} {run.state.value}: {command(f'logs {run.id} --follow')}")
 
 
 def explain(
@@ -220,13 +241,14 @@ def explain(
     if Options.as_json:
         show_json(found)
         return
-    truth = f", true: {found.label}" if found.label else ""
-    console.print(f"[bold]{request_id}[/] was answered {found.request.prediction!r}{truth}")
+    truth = f", true: {plain(found.label)}" if found.label else ""
+    show_line(None, f"{request_id} was answered {found.request.prediction!r}{truth}")
     rows = [(each.what, each.address, ", ".join(f"{k} {v}" for k, v in each.facts.items())) for each in found.chain]
-    show_table(found, "", ("what", "address", "facts"), rows, "nothing is known.")
+    show_table(found, "", ("what", Whole("address"), "facts"), rows, "nothing is known.", has_prose=True)
     for row in found.source_rows:
-        console.print(msgspec.json.encode(row).decode(), markup=False)
-    show_line(None, f"cost {found.cost_usd:.2g} USD, {found.energy_wh:.2g} Wh, {found.carbon_g:.2g} gCO2e")
+        show_line(None, f"source row {plain(msgspec.json.encode(row).decode())}")
+    used = f"{amount(found.cost_usd)} USD, {amount(found.energy_wh)} Wh, {amount(found.carbon_g)} gCO2e"
+    show_line(None, f"cost {used}")
 
 
 def _metrics(metrics: dict[str, float]) -> str:

@@ -24,6 +24,7 @@ def add(
     panel: str = "",
     is_about_project: bool = True,
     context: dict[str, Any] | None = None,
+    usage: str = "[OPTIONS]",
 ) -> None:
     """Add a command.
 
@@ -32,6 +33,7 @@ def add(
         panel: what it is listed under.
         is_about_project: it takes `--project`.
         context: settings of its parser.
+        usage: what stands behind its name in the help's first line, before the arguments.
     """
     shared = [inspect.Parameter("as_json", _SHARED, default=False, annotation=AsJson)]
     if is_about_project:
@@ -51,6 +53,7 @@ def add(
         rich_help_panel=panel or None,
         epilog="\n\n".join(["Examples:", *(f"  {each}" for each in examples)]) if examples else None,
         context_settings=context,
+        options_metavar=usage,
     )(command)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -81,10 +82,10 @@ def show_text(text: str) -> None:
     sys.stdout.flush()
 
 
-def remark(line: str) -> None:
+def remark(line: str, style: str = "dim") -> None:
     """Tell a person something beside the result, on standard error; nothing with `--json`."""
     if not Options.as_json:
-        errors.print(f"[dim]{escape(line)}[/]", soft_wrap=True)
+        errors.print(escape(line), style=style, soft_wrap=True)
 
 
 def terminal_width() -> int:
@@ -95,6 +96,15 @@ def terminal_width() -> int:
 def when(at_us: int) -> str:
     """Text of a time, UTC to the second, or a dash."""
     return iso(at_us)[:19].replace("T", " ") + "Z" if at_us else "–"
+
+
+def ago(at_us: int) -> str:
+    """How long ago a time was, in one unit."""
+    seconds = max(0.0, time.time() - at_us / 1e6)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def size(count: int) -> str:

@@ -1,30 +1,51 @@
-"""run, train, ps, logs, why, cancel, retry: work and how it goes."""
+"""run, train, pipeline, ps, logs, why, cancel, retry, metrics: work and how it goes."""
 
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sill.cli.client import stages
-from sill.cli.output import Options, console, errors, progress, show_json, show_line, show_table, when
-from sill.core.errors import InvalidValue, NotFound
-from sill.runs.types import Resources, Run, RunSpec, RunState
-from sill.sdk.applying import pack_code, upload_code
+from sill.cli.client import nothing, stages
+from sill.cli.layout import Whole, amount
+from sill.cli.options import add
+from sill.cli.output import Options, ago, progress, remark, show_json, show_line, show_table, show_text
+from sill.core.errors import InvalidValue
+from sill.runs.types import CodeUpload, LogChunk, Resources, Run, RunSpec, RunState
+from sill.sdk.packing import pack_folder
 
 MEBIBYTE = 1024**2
-SCRIPT = {"allow_extra_args": True, "ignore_unknown_options": True}
+PANEL = "Runs"
+SCRIPT = {"allow_extra_args": True, "allow_interspersed_args": False}
+"""What stands behind the command's own options belongs to the script, whatever it looks like."""
+
+RunId = Annotated[str, typer.Argument(help="Id of a run, from `sill ps`.", metavar="RUN")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for its end.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command(context_settings=SCRIPT)(run)
-    for command in (train, pipeline, ps, logs, why, cancel, retry, metrics):
-        app.command()(command)
+    scripts = (
+        "sill run -- python train.py --epochs 3",
+        "sill run --workers 2 --timeout 600 -- python train.py",
+        "sill run --env EPOCHS=3 --retries 2 --detach -- ./train.sh",
+    )
+    add(app, run, *scripts, panel=PANEL, context=SCRIPT, usage="[OPTIONS] -- COMMAND [ARGUMENTS]")
+    add(app, train, "sill -p shop train", "sill -p shop train churn", panel=PANEL)
+    add(app, pipeline, "sill -p shop pipeline", "sill -p shop pipeline nightly", panel=PANEL)
+    add(app, ps, "sill ps", "sill ps --state failed --limit 5", panel=PANEL)
+    add(app, logs, "sill logs RUN", "sill logs RUN --follow", panel=PANEL)
+    add(app, why, "sill why RUN", panel=PANEL)
+    add(app, cancel, "sill cancel RUN", panel=PANEL)
+    add(app, retry, "sill retry RUN", panel=PANEL)
+    add(app, metrics, "sill metrics RUN", panel=PANEL)
 
 
 def run(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="Name of the run.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the run; its script's when not given.")] = "",
     experiment: Annotated[str, typer.Option(help="Experiment it belongs to.")] = "default",
     workers: Annotated[
         int, typer.Option(help="Processes started together, with RANK and WORLD_SIZE as torchrun sets them.")
@@ -34,173 +55,175 @@ def run(
     gpus: Annotated[float, typer.Option(help="Accelerators for each worker.")] = 0.0,
     timeout: Annotated[float, typer.Option(help="Seconds after which it is stopped; 0 for none.")] = 0.0,
     retries: Annotated[int, typer.Option(help="How often a failed attempt is repeated.")] = 0,
-    env: Annotated[list[str], typer.Option(help="NAME=VALUE for the script's environment.")] = [],  # noqa: B006
+    env: Annotated[list[str], typer.Option(help="NAME=VALUE for the script's environment; may be given again.")] = [],  # noqa: B006
     no_code: Annotated[bool, typer.Option("--no-code", help="Do not send this folder along.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for its end.")] = False,
+    detach: Detach = False,
 ) -> None:
-    """Run any script, unchanged: sill run -- python train.py. It is queued, metered and its output kept."""
+    """Run any script, unchanged: it is queued, metered, and its output and code are kept.
+
+    This folder is sent along as its code, without hidden files, caches, environments, links and files above 4 MiB.
+    The exit code is 1 when the run fails.
+    """
     if not context.args:
         raise InvalidValue("there is nothing to run.", fix="sill run -- python train.py")
+    variables = dict(name_and_value(each, "--env EPOCHS=3") for each in env)
     here = stages()
-    code = ""
-    if not no_code:
-        with progress("sending this folder"):
-            code = upload_code(here.client, here.client.project, pack_code(Path.cwd()))
     spec = RunSpec(
-        name=name or Path(context.args[-1]).name,
+        name=name,
         command=tuple(context.args),
-        code=code,
+        code="" if no_code else _send_code(here.runs.upload_code),
         experiment=experiment,
-        env=dict(name_and_value(each, "--env EPOCHS=3") for each in env),
+        env=variables,
         resources=Resources(cpus=cpus, memory_bytes=memory * MEBIBYTE, accelerators=gpus, workers=workers),
         timeout_s=timeout,
         retries=retries,
     )
-    submitted = here.runs.submit(spec)
-    if detach:
-        show_line(submitted, f"{submitted.id} {submitted.state.value}: sill logs {submitted.id} --follow")
-    else:
-        wait_for(submitted)
+    started(here.runs.submit(spec), detach)
 
 
 def train(
-    name: Annotated[str, typer.Argument(help="Name of a declared training.")],
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for its end.")] = False,
+    name: Annotated[str, typer.Argument(help="Name of a declared training; all are listed when not given.")] = "",
+    detach: Detach = False,
 ) -> None:
-    """Start a declared training now."""
-    _start("training", name, detach)
+    """Start a declared training now, or list those there are."""
+    if name:
+        start("training", name, detach)
+        return
+    here = stages()
+    found = here.trainings.list()
+    rows = [(each.name, each.model, each.data, each.label, each.every) for each in found]
+    columns = ("name", "model", "learns from", "predicts", "every")
+    show_table(found, "", columns, rows, partial(nothing, here, "training", "declare one in a project file"))
 
 
 def pipeline(
-    name: Annotated[str, typer.Argument(help="Name of a declared pipeline.")],
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for its end.")] = False,
+    name: Annotated[str, typer.Argument(help="Name of a declared pipeline; all are listed when not given.")] = "",
+    detach: Detach = False,
 ) -> None:
-    """Start a declared pipeline now."""
-    _start("pipeline", name, detach)
+    """Start a declared pipeline now, or list those there are."""
+    if name:
+        start("pipeline", name, detach)
+        return
+    here = stages()
+    found = here.pipelines.list()
+    rows = [(each.name, each.every, " ".join(step.name for step in each.steps)) for each in found]
+    columns = ("name", "every", "steps")
+    empty = partial(nothing, here, "pipeline", "declare one in a project file")
+    show_table(found, "", columns, rows, empty, has_prose=True)
 
 
 def ps(
     state: Annotated[str, typer.Option(help="queued, running, finished, failed or cancelled.")] = "",
     limit: Annotated[int, typer.Option(help="Most runs to show.")] = 20,
 ) -> None:
-    """Runs, the newest first."""
-    if state and state not in {each.value for each in RunState}:
+    """Runs, the newest first, and why they wait or failed."""
+    if state and state not in tuple(RunState):
         raise InvalidValue(f"--state {state!r} is not a state; {', '.join(RunState)} are.", fix="Choose one of them.")
-    found = stages().runs.list(state=state, limit=limit).items
+    here = stages()
+    page = here.runs.list(state=state, limit=limit)
     rows = [
-        (
-            each.id,
-            each.name,
-            each.kind,
-            each.state.value,
-            when(each.created_us),
-            f"{each.usage.wall_s:.1f} s",
-            each.reason,
-        )
-        for each in found
+        (each.id, each.name, each.kind, each.state.value, ago(each.created_us), _took(each), each.reason)
+        for each in page.items
     ]
-    columns = ("id", "name", "kind", "state", "made", "took", "why")
-    show_table(found, "runs", columns, rows, "no run yet: sill run -- python train.py")
+    columns = (Whole("id"), "name", "kind", "state", "age", "took", "why")
+    noun = f"run that is {state}" if state else "run"
+    show_table(
+        page.items, "", columns, rows, partial(nothing, here, noun, "sill run -- python train.py"), has_prose=True
+    )
+    if page.next:
+        remark(f"These are the newest {limit}; --limit asks for more.")
 
 
 def logs(
-    run_id: Annotated[str, typer.Argument(help="Run; the newest when left out.")] = "",
+    run_id: RunId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until its end.")] = False,
 ) -> None:
     """What a run has printed."""
     here = stages()
-    asked = run_id or _newest()
-    if follow:
-        for text in here.runs.follow(asked):
-            console.out(text, end="")
-        return
-    chunk = here.runs.logs(asked)
+    pieces = here.runs.follow(run_id) if follow else here.runs.output(run_id)
     if Options.as_json:
-        show_json(chunk)
-    else:
-        console.out(chunk.text, end="")
+        text = "".join(pieces)
+        show_json(LogChunk(text=text, next_offset=len(text.encode()), is_end=here.runs.get(run_id).state.is_final))
+        return
+    for piece in pieces:
+        show_text(piece)
 
 
-def why(
-    run_id: Annotated[str, typer.Argument(help="Run; the newest when left out.")] = "",
-) -> None:
+def why(run_id: RunId) -> None:
     """Why a run waits, failed or was refused, and what to do."""
-    reason = stages().runs.why(run_id or _newest())
-    show_line(reason, reason.text)
+    reason = stages().runs.why(run_id)
+    show_line(reason, f"{reason.state.value}: {reason.text}")
 
 
-def cancel(
-    run_id: Annotated[str, typer.Argument(help="Run.")],
-) -> None:
+def cancel(run_id: RunId) -> None:
     """Stop a run, and those it started."""
-    run = stages().runs.cancel(run_id)
-    show_line(run, f"{run.id} {run.state.value}.")
+    stopped = stages().runs.cancel(run_id)
+    show_line(stopped, f"{stopped.id} {'is being stopped' if stopped.is_stopping else 'is ' + stopped.state.value}.")
 
 
-def retry(
-    run_id: Annotated[str, typer.Argument(help="Run.")],
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for its end.")] = False,
-) -> None:
+def retry(run_id: RunId, detach: Detach = False) -> None:
     """Run the same again, as a new run."""
-    run = stages().runs.retry(run_id)
-    if detach:
-        show_line(run, f"{run.id} {run.state.value}.")
-    else:
-        wait_for(run)
+    started(stages().runs.retry(run_id), detach)
 
 
-def metrics(
-    run_id: Annotated[str, typer.Argument(help="Run; the newest when left out.")] = "",
-) -> None:
+def metrics(run_id: RunId) -> None:
     """What a run has logged: metrics, params, tags."""
-    asked = run_id or _newest()
-    data = stages().runs.data(asked)
+    data = stages().runs.data(run_id)
     kinds = (("metric", data.metrics), ("param", data.params), ("tag", data.tags))
     rows = [(kind, name, value) for kind, values in kinds for name, value in sorted(values.items())]
-    show_table(data, asked, ("", "name", "value"), rows, "it has logged nothing.")
+    show_table(data, "", ("kind", "name", "value"), rows, "it has logged nothing.", has_prose=True)
 
 
-def wait_for(run: Run) -> Run:
-    """Show a run's output until it ends; leave with exit code 1 if it did not finish."""
-    here = stages()
-    if Options.as_json:
-        for _ in here.runs.follow(run.id):
-            continue
+def start(kind: str, name: str, detach: bool) -> None:
+    """Start what was declared, and wait for it unless told not to."""
+    started(stages().triggers.start(kind, name), detach)
+
+
+def started(submitted: Run, detach: bool) -> None:
+    """Follow a run to its end, or tell how to."""
+    if detach:
+        show_line(submitted, f"{submitted.id} {submitted.state.value}: {command(f'logs {submitted.id} --follow')}")
     else:
-        errors.print(f"[dim]{run.id} {run.state.value}[/]")
-        for text in here.runs.follow(run.id):
-            console.out(text, end="")
-    ended = here.runs.get(run.id)
-    took = f"{ended.usage.wall_s:.1f} s, {ended.usage.cpu_s:.1f} CPU s"
-    price = (
-        f", {ended.cost.usd:.6f} USD, {ended.cost.energy_wh:.4f} Wh, {ended.cost.carbon_g:.4f} gCO2e"
-        if ended.cost
-        else ""
-    )
-    show_line(ended, f"{ended.id} {ended.state.value}{': ' + ended.reason if ended.reason else ''} ({took}{price})")
+        wait_for(submitted)
+
+
+def wait_for(submitted: Run) -> None:
+    """Show a run's output until it ends, and why it waits; leave with exit code 1 if it did not finish."""
+    here = stages()
+    said = ""
+    is_waiting = True
+
+    def say_why() -> None:
+        nonlocal said, is_waiting
+        if not is_waiting:
+            return
+        reason = here.runs.why(submitted.id)
+        is_waiting = reason.state is RunState.QUEUED
+        if is_waiting and reason.text != said:
+            said = reason.text
+            remark(f"it waits: {said}")
+
+    remark(f"{submitted.id} {submitted.state.value}")
+    try:
+        for piece in here.runs.follow(submitted.id, on_quiet=say_why):
+            if not Options.as_json:
+                show_text(piece)
+    except KeyboardInterrupt:
+        follow, stop = command(f"logs {submitted.id} --follow"), command(f"cancel {submitted.id}")
+        remark(f"\n{submitted.id} goes on. Follow it: {follow}. Stop it: {stop}.")
+        raise
+    ended = here.runs.get(submitted.id)
+    if Options.as_json:
+        show_json(ended)
+    else:
+        remark(_in_sum(ended), style="dim" if ended.state is RunState.FINISHED else "red")
     if ended.state is not RunState.FINISHED:
         raise typer.Exit(1)
-    return ended
 
 
-def _newest() -> str:
-    """The run a command is about when none is named.
-
-    Raises:
-        NotFound: there is no run at all.
-    """
-    found = stages().runs.list(limit=1).items
-    if not found:
-        raise NotFound("there is no run yet.", fix="sill run -- python train.py")
-    return found[0].id
-
-
-def _start(kind: str, name: str, detach: bool) -> None:
-    run = stages().triggers.start(kind, name)
-    if detach:
-        show_line(run, f"{run.id} {run.state.value}: sill logs {run.id} --follow")
-    else:
-        wait_for(run)
+def command(rest: str) -> str:
+    """A command line for the project that was chosen."""
+    return f"sill -p {Options.project} {rest}" if Options.project else f"sill {rest}"
 
 
 def name_and_value(text: str, example: str) -> tuple[str, str]:
@@ -213,3 +236,28 @@ def name_and_value(text: str, example: str) -> tuple[str, str]:
     if not mark or not name:
         raise InvalidValue(f"{example.split()[0]} {text!r} is not NAME=VALUE.", fix=example)
     return name, value
+
+
+def _send_code(upload: Callable[[bytes], CodeUpload]) -> str:
+    with progress("packing this folder") as advance:
+        packed = pack_folder(Path.cwd())
+        advance(now=f"sending {packed.files} files, {len(packed.archive) / MEBIBYTE:.1f} MiB")
+        digest = upload(packed.archive).digest
+    if packed.remark:
+        remark(packed.remark)
+    return digest
+
+
+def _in_sum(run: Run) -> str:
+    used = [f"{amount(run.usage.wall_s)} s", f"{amount(run.usage.cpu_s)} CPU s"]
+    if run.cost:
+        cost = run.cost
+        used += [f"{amount(cost.usd)} USD", f"{amount(cost.energy_wh)} Wh", f"{amount(cost.carbon_g)} gCO2e"]
+    reason = f": {run.reason}" if run.reason else ""
+    return f"{run.id} {run.state.value}{reason} ({', '.join(used)})"
+
+
+def _took(run: Run) -> str:
+    if run.state is RunState.RUNNING:
+        return f"{time.time() - run.started_us / 1e6:.0f} s"
+    return f"{run.usage.wall_s:.1f} s" if run.started_us else ""

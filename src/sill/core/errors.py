@@ -44,6 +44,10 @@ class SillError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.fix}".strip()
 
+    def for_terminal(self) -> str:
+        """Code and message, and the remedy on a line of its own."""
+        return f"{self.code}: {self.message}" + (f"\n  → {self.fix}" if self.fix else "")
+
     def to_dict(self) -> dict[str, Any]:
         """The wire form, the same at every door of ours (RFC 9457 problem, with our code and fix)."""
         problem: dict[str, Any] = {"code": self.code, "status": self.status, "message": self.message, "fix": self.fix}

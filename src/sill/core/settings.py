@@ -3,11 +3,12 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from sill.core.errors import InvalidValue
+from sill.core.names import shorten
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str = ""
     blob_url: str = ""
     online_url: str = ""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     cpus: Annotated[float, msgspec.Meta(ge=0)] = 0
     memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     outbound_allow: str = ""
@@ -95,8 +96,21 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         if variable in environ and environ[variable] != "":
             given[name] = environ[variable]
     if "home" in given:
-        given["home"] = str(Path(given["home"]).expanduser().absolute())
+        given["home"] = _absolute(given["home"])
     try:
         return msgspec.convert(given, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as wrong:
-        raise InvalidValue(f"a SILL_ environment variable is wrong: {wrong}.", fix="See docs/settings.md.") from wrong
+        expected, _, place = str(wrong).partition(" - at `$.")
+        name = place.rstrip("`")
+        raise InvalidValue(
+            f"SILL_{name.upper()} is {shorten(given.get(name, ''))!r}: {expected}. {SETTINGS_HELP.get(name, '')}",
+            fix="Set it right, or unset it for its default; docs/settings.md lists all settings.",
+            field=name,
+        ) from wrong
+
+
+def _absolute(home: str) -> str:
+    try:
+        return str(Path(home).expanduser().absolute())
+    except RuntimeError as unknown:  # `~name` of nobody
+        raise InvalidValue(f"SILL_HOME is {shorten(home)!r}: {unknown}", fix="Give a path.", field="home") from unknown

@@ -310,7 +310,7 @@ class Story:
 
     def _are_rows(self) -> bool:
         stats = self.sill.traffic.stats(self.endpoint)
-        return sum(each.requests for each in stats if not each.id.endswith("/shadow")) >= self.sent - self.failed
+        return sum(each.requests for each in stats if not each.id.endswith("shadow")) >= self.sent - self.failed
 
     def _fired(self) -> TriggerState | None:
         return next((each for each in self.sill.triggers.list() if each.fired > 0), None)

@@ -36,6 +36,8 @@ from sill.stores.log import EVENTS_PER_READ_MAX, Log, events_after
 DEFAULT_PROJECT = "default"
 WAIT_S_MAX = 60.0
 PREFIX_LENGTH = 12
+NOTE_LENGTH_MAX = 10_000
+PROJECTS_REMEMBERED_MAX = 10_000
 
 
 class Governance:
@@ -55,6 +57,7 @@ class Governance:
         self._box = box
         self._identities = Identities(database, clock, root_digest)
         self._denials = Denials()
+        self._projects: set[str] = set()
         self.heads: AuditHeads | None = None
         """Signed heads to compare the log with; the worker that writes them sets it."""
 
@@ -155,7 +158,7 @@ class Governance:
 
     # Projects
 
-    async def create_project(self, actor: Actor, project: Project) -> Project:
+    async def create_project(self, actor: Actor, project: Project, key: str = "") -> Project:
         """Make a project.
 
         Raises:
@@ -164,7 +167,9 @@ class Governance:
         require(actor, "projects:write", check_name(project.project, "project"))
         if project.budget_usd_per_day < 0:
             raise InvalidValue("a budget is not below zero.", field="budget_usd_per_day")
-        return await self.database.write(lambda tx: _create_project(tx, actor, project))
+        if len(project.note) > NOTE_LENGTH_MAX:
+            raise InvalidValue(f"the note is longer than {NOTE_LENGTH_MAX:,} characters.", field="note")
+        return await self.database.write_once(key, project, Project, lambda tx: _create_project(tx, actor, project))
 
     async def project(self, actor: Actor, name: str) -> Project:
         """The project; `default` is made when it is first asked for.
@@ -179,6 +184,18 @@ class Governance:
         if found is None:
             raise NotFound(f"no project {shorten(name)!r}.", fix="List the projects, or make it.")
         return found
+
+    async def check_project(self, name: str) -> None:
+        """Returns if there is such a project; `default` is made when it is first asked for. Remembers what it found.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if name not in self._projects:
+            await self.project(PLATFORM, name)
+            if len(self._projects) >= PROJECTS_REMEMBERED_MAX:
+                self._projects.clear()
+            self._projects.add(name)
 
     async def projects(self, actor: Actor) -> tuple[Project, ...]:
         """The projects the actor may see."""
@@ -207,6 +224,7 @@ class Governance:
             tx.emit("project.deleted", name, name, actor.id)
 
         await self.database.write(work)
+        self._projects.discard(name)
 
     # Secrets
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
@@ -23,16 +24,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Mode = Literal["append", "overwrite"]
+Also = Callable[[Tx], object]
 
 BATCH_BYTES_MAX = 4 * 1024**3
 SOURCE_LENGTH_MAX = 2_000
 
 
 def append(
-    parts: Parts, actor: Actor, project: str, table: str, data: "pa.Table", key: str, mode: Mode, source: str
+    parts: Parts,
+    actor: Actor,
+    project: str,
+    table: str,
+    data: "pa.Table",
+    key: str,
+    mode: Mode,
+    source: str,
+    also: Also | None = None,
+    means: Any = None,
 ) -> WriteReport:
     """Append a batch (or put it in the place of all rows), exactly once for a key.
 
+    Args:
+        also: done in the transaction that commits the rows, so that neither is there without the other.
+        means: what the key stands for; the rows if it is None.
     Raises:
         InvalidValue, TooLarge: the batch has a shape or values the table cannot take; nothing is written.
         Refused: the quality gate refused the batch; nothing is written but the event `table.refused`.
@@ -44,11 +58,12 @@ def append(
             f"the batch has {data.nbytes} bytes; at most {BATCH_BYTES_MAX} are allowed.", fix="Send it in parts."
         )
     batch = storable(data.drop_columns([name for name in ("_batch", "_ingested_at") if name in data.column_names]))
-    request = [project, table, mode, source, fingerprint(batch) if key else ""]
+    said = means if means is not None or not key else fingerprint(batch)
+    request = [project, table, mode, source, said]
     earlier = answered(parts.database, key, request, WriteReport)
     if earlier is not None:
         return earlier
-    one = _Append(parts, actor, project, table, batch, mode, shorten(source, SOURCE_LENGTH_MAX))
+    one = _Append(parts, actor, project, table, batch, mode, shorten(source, SOURCE_LENGTH_MAX), also)
     return until_it_holds(parts, project, table, lambda: one.attempt(key, request))
 
 
@@ -85,7 +100,15 @@ class _Append:
     """One append over its tries."""
 
     def __init__(
-        self, parts: Parts, actor: Actor, project: str, table: str, batch: "pa.Table", mode: Mode, source: str
+        self,
+        parts: Parts,
+        actor: Actor,
+        project: str,
+        table: str,
+        batch: "pa.Table",
+        mode: Mode,
+        source: str,
+        also: Also | None,
     ) -> None:
         self._parts = parts
         self._actor = actor
@@ -94,6 +117,7 @@ class _Append:
         self._mode: Mode = mode
         self._batch_id = parts.ids.new("batch")
         self._batch = _with_origin(batch, source)
+        self._also = also
 
     def attempt(self, key: str, request: Any) -> WriteReport:
         """Do all of it once against the table as it is now."""
@@ -184,6 +208,8 @@ class _Append:
                 mode=self._mode,
                 batch=self._batch_id,
             )
+        if self._also is not None:
+            self._also(tx)
         return replace(report, snapshot_id=done.snapshot_id)
 
 

@@ -16,6 +16,7 @@ from sill.stores.database import Tx
 TABLES_MAX = 10_000
 """Most tables a project may have."""
 PATTERN_LENGTH_MAX = 1_000
+NOTE_LENGTH_MAX = 10_000
 TABLE_NAME_LENGTH_MAX = NAME_LENGTH_MAX - len(QUARANTINE_SUFFIX)
 
 
@@ -41,6 +42,10 @@ def check_spec(spec: TableSpec) -> TableSpec:
     for name in ("quarantined_fraction_max", "repaired_fraction_max"):
         if not 0 <= getattr(spec.gate, name) <= 1:
             raise InvalidValue(f"{name} {getattr(spec.gate, name)} is not within 0 to 1.", field=f"gate.{name}")
+    if spec.gate.rows_min < 0:
+        raise InvalidValue(f"rows_min {spec.gate.rows_min} is below zero.", field="gate.rows_min")
+    if len(spec.note) > NOTE_LENGTH_MAX:
+        raise InvalidValue(f"the note is longer than {NOTE_LENGTH_MAX:,} characters.", field="note")
     return spec
 
 

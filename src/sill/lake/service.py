@@ -19,7 +19,7 @@ from sill.lake.files import Digests
 from sill.lake.store import TABLES, is_quarantine, quarantine_name
 from sill.lake.types import Freed, SnapshotInfo, SqlQuery, Table, TableSpec, Upkeep, UpkeepReport, WriteReport
 from sill.stores.blobs import Blobs
-from sill.stores.database import Database
+from sill.stores.database import Database, Tx
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,6 +77,8 @@ class Lake:
         key: str = "",
         mode: Literal["append", "overwrite"] = "append",
         source: str = "",
+        also: Callable[[Tx], object] | None = None,
+        means: object = None,
     ) -> WriteReport:
         """Write a batch under the table's rules, in one commit; a missing table is made.
 
@@ -84,13 +86,15 @@ class Lake:
             key: makes it exactly once: a repeat with the same rows answers as the first did.
             mode: `overwrite` puts the batch in the place of all rows; older snapshots keep them.
             source: what `_source` says of rows that do not say it themselves.
+            also: done in the transaction that commits the rows: both or neither. A repeat of the key does not do it again.
+            means: what the key stands for, if the rows of a repeat may differ (in a time, say); the rows if not given.
         Raises:
             InvalidValue, TooLarge: the batch's shape or values cannot be taken.
             Refused: the quality gate refused the batch whole.
             Conflict: the key was used for other rows, or others kept changing the table.
         """
         require(actor, WRITE, project)
-        return await self._change(appending.append, actor, project, table, data, key, mode, source)
+        return await self._change(appending.append, actor, project, table, data, key, mode, source, also, means)
 
     async def scan(
         self,

@@ -34,6 +34,7 @@ SEED_MAX = 2**32 - 1
 BACKOFF_S = 1.0
 BACKOFF_S_MAX = 300.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SCRIPT = re.compile(r"[\w./-]*\w\.[A-Za-z]{1,4}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 
 
@@ -153,7 +154,7 @@ def after_attempt(run: Run, status: EngineStatus, now_us: int) -> Run:
     if status.life is Life.ENDED and status.cause == "exit" and status.exit_code == 0:
         return msgspec.structs.replace(ended, state=RunState.FINISHED, reason="")
     why = why_ended(status)
-    if run.attempt <= run.spec.retries:
+    if run.attempt <= run.spec.retries and not _has_judged(run, status):
         wait_s = backoff_s(run.attempt)
         reason = f"attempt {run.attempt} of {run.spec.retries + 1} failed: {why} It is tried again after {wait_s:g} s."
         return msgspec.structs.replace(
@@ -167,6 +168,11 @@ def after_attempt(run: Run, status: EngineStatus, now_us: int) -> Run:
         )
     tried = f" It was tried {run.attempt} times." if run.attempt > 1 else ""
     return msgspec.structs.replace(ended, state=RunState.FAILED, reason=f"{why}{tried}")
+
+
+def _has_judged(run: Run, status: EngineStatus) -> bool:
+    """True if a pipeline's driver itself said that the pipeline failed: its steps have retries of their own."""
+    return run.kind == "pipeline" and status.life is Life.ENDED and status.cause == "exit"
 
 
 def cancelled(run: Run, actor_id: str, now_us: int) -> Run:
@@ -212,6 +218,23 @@ def training_of(spec: RunSpec) -> str:
     if isinstance(named, dict):
         named = named.get("name")
     return named if isinstance(named, str) else spec.tags.get("training", "")
+
+
+def script_name(command: tuple[str, ...]) -> str:
+    """What a command runs, for a run without a name: its script or module, else its program; empty for no command."""
+    if not command:
+        return ""
+    program, *arguments = command
+    found = program.rpartition("/")[2]
+    for at, argument in enumerate(arguments):
+        if argument == "-m" and at + 1 < len(arguments):
+            found = arguments[at + 1]
+            break
+        if _SCRIPT.fullmatch(argument):
+            found = argument.rpartition("/")[2]
+        if not argument.startswith("-"):
+            break
+    return found[:LABEL_LENGTH_MAX] if found.isprintable() else ""
 
 
 def _check_kind(spec: RunSpec) -> None:

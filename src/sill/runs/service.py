@@ -40,6 +40,13 @@ from sill.stores.blobs.port import Blobs
 from sill.stores.database import Database, Page, Tx
 from sill.stores.log import Log
 
+REASON_LENGTH_MAX = 10_000
+PROVENANCE_LENGTH_MAX = 1_000_000
+
+
+STARTING_US_MAX = 10_000_000
+"""A run whose start was committed this short a time ago may not be there yet; that is no loss."""
+
 
 class JobTokens(Protocol):
     """What runs need of governance."""
@@ -215,10 +222,12 @@ class Runs:
     async def lost(self) -> list[str]:
         """Ids of runs that are said to run and do not. For `sill doctor`; the watcher clears them within a second."""
         running = await self.database.read(store.running)
+        since_us = self.clock.now_us() - STARTING_US_MAX
 
         def look() -> list[str]:
             gone = (Life.LOST, Life.ABSENT)
-            return [run.id for run in running if run.handle and self.engine.poll(run.handle).life in gone]
+            settled = [run for run in running if run.handle and run.started_us < since_us]
+            return [run.id for run in settled if self.engine.poll(run.handle).life in gone]
 
         return await asyncio.to_thread(look)
 
@@ -227,6 +236,8 @@ class Runs:
         require(actor, "runs:write", project)
         rules.check_spec(inline.spec, project)
         tracking_rules.check_batch(inline.batch)
+        if len(inline.reason) > REASON_LENGTH_MAX:
+            raise InvalidValue(f"the reason is longer than {REASON_LENGTH_MAX:,} characters.", field="reason")
         if not inline.state.is_final or not 0 <= inline.started_us <= inline.ended_us:
             raise InvalidValue("an inline run is over, and ended after it started.", field="state")
         run_id = self._ids.new("run")
@@ -353,4 +364,9 @@ def _merged(known: Provenance, told: Provenance | None) -> Provenance:
     if told is None:
         return known
     fresh = {name: value for name, value in msgspec.structs.asdict(told).items() if value not in ("", None)}
+    for name, value in fresh.items():
+        if isinstance(value, str) and len(value) > PROVENANCE_LENGTH_MAX:
+            raise InvalidValue(
+                f"{name} is longer than {PROVENANCE_LENGTH_MAX:,} characters.", field=f"provenance.{name}"
+            )
     return msgspec.structs.replace(known, **fresh)

@@ -58,7 +58,7 @@ def new_run(tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec) -> 
         kind=spec.kind,
         experiment=spec.experiment,
         parent_id=spec.parent_id,
-        name=spec.name or run_id,
+        name=spec.name or rules.script_name(spec.command) or run_id,
         created_us=tx.now_us,
         actor=actor_id,
         provenance=Provenance(code=spec.code, seed=spec.seed),

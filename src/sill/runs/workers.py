@@ -44,6 +44,9 @@ REASONS_PER_PASS = 50
 PAUSE_AFTER_ERROR_S = 1.0
 TAIL_BYTES = 4_096
 LINE_LENGTH_MAX = 400
+AGENT_SAYS = "error: "
+"""What the last line of a platform kind's run that failed begins with."""
+AGENT_REASON_LENGTH_MAX = 1_000
 REFUSED_TAG = "sill.outputs.refused"
 
 _logger = logging.getLogger("sill.runs")
@@ -218,7 +221,7 @@ class RunWorker:
     async def _finish(self, run: Run, status: EngineStatus) -> None:
         """Keep what the attempt left, then write down how it ended: state, use, cost and event in one commit."""
         runs = self._runs
-        status = await asyncio.to_thread(self._with_last_line, run.handle, status)
+        status = await asyncio.to_thread(self._with_last_line, run, status)
         files, refused = await self._keep_outputs(run)
         usage = Usage(**msgspec.structs.asdict(status.usage))
 
@@ -238,19 +241,21 @@ class RunWorker:
         await runs.governance.end_job(run.id)
         runs.wake.set()
 
-    def _with_last_line(self, handle: str, status: EngineStatus) -> EngineStatus:
-        """A command that failed usually says why in its last line: add it to the reason."""
+    def _with_last_line(self, run: Run, status: EngineStatus) -> EngineStatus:
+        """A command that failed usually says why in its last line: add it to the reason. The agent's is the reason."""
         if status.cause != "exit" or status.exit_code == 0:
             return status
         try:
-            size = self._engine.read_log(handle, 0, 0).size_bytes
-            tail = self._engine.read_log(handle, max(0, size - TAIL_BYTES), TAIL_BYTES).data.decode(errors="replace")
+            size = self._engine.read_log(run.handle, 0, 0).size_bytes
+            tail = self._engine.read_log(run.handle, max(0, size - TAIL_BYTES), TAIL_BYTES).data.decode(errors="replace")
         except SillError:
             return status
         lines = [line.strip() for line in tail.splitlines() if line.strip() and not line.startswith("[sill] ")]
         if not lines:
             return status
         last = "".join(letter if letter.isprintable() else " " for letter in lines[-1])
+        if not run.spec.command and last.startswith(AGENT_SAYS):
+            return msgspec.structs.replace(status, detail=shorten(last.removeprefix(AGENT_SAYS), AGENT_REASON_LENGTH_MAX))
         return msgspec.structs.replace(
             status, detail=f"{status.detail} Its last line: {shorten(last, LINE_LENGTH_MAX)}"
         )

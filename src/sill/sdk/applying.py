@@ -3,21 +3,21 @@
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from sill.core.errors import InvalidValue, NotFound
+from sill.core.errors import Conflict, InvalidValue, NotFound
 from sill.projects.types import ApplyReport, ProjectSpec
 from sill.runs.types import CodeUpload
 from sill.safety.archive import IGNORED, pack
 from sill.sdk.client import Client
+from sill.sdk.governance import Governance
 from sill.sdk.loading import load_project, project_spec
+from sill.sdk.packing import pack_folder
 from sill.sources.types import Source, Upload
 
-CODE_BYTES_MAX = 64 * 1024**2
-CODE_FILE_BYTES_MAX = 4 * 1024**2
-"""Larger files in the project's folder are taken for data and left out of the code."""
 FOLDER_BYTES_MAX = 512 * 1024**2
 """A folder of data is sent as one archive; what is larger belongs into an object store."""
 UPLOADS_MAX = 1_000
@@ -35,31 +35,35 @@ def apply(client: Client, path: Path, say: Callable[[str], None] = quiet) -> App
         say: told what is being done, a line at a time.
     Raises:
         InvalidValue: the project file is not right; with file and line.
-        TooLarge: the folder holds more code than `CODE_BYTES_MAX`.
+        TooLarge: the folder holds more than code does, see `packing`.
     """
     folder = path.absolute().parent
     loaded = load_project(path)
     spec = project_spec(loaded, "")
+    ensure_project(client, spec)
     if has_functions(spec):
         say(f"packing the code in {folder}")
-        spec = project_spec(loaded, upload_code(client, spec.project, pack_code(folder)))
+        packed = pack_folder(folder)
+        say(packed.remark or f"sending {packed.files} files of code")
+        spec = project_spec(loaded, upload_code(client, spec.project, packed.archive))
     spec = upload_sources(client, spec, folder, say)
     say(f"declaring project {spec.project}")
     return client.call("POST", f"/projects/{spec.project}/apply", ApplyReport, body=spec)
 
 
+def ensure_project(client: Client, spec: ProjectSpec) -> None:
+    """Make the project if it is not there: what is uploaded belongs to one."""
+    governance = Governance(client)
+    try:
+        governance.project(spec.project)
+    except NotFound:
+        with suppress(Conflict):  # somebody else was first
+            governance.create_project(spec.project, note=spec.note)
+
+
 def has_functions(spec: ProjectSpec) -> bool:
     """True if something in it is to be executed from the project's code."""
     return bool(spec.trainings or spec.pipelines or any(each.function for each in spec.ingestions))
-
-
-def pack_code(folder: Path) -> bytes:
-    """The folder's files as a zip, without version control, caches, hidden folders and large files.
-
-    Raises:
-        TooLarge: more than `CODE_BYTES_MAX` together.
-    """
-    return pack(folder, ignore=(*IGNORED, ".*", *_large_files(folder)), bytes_max=CODE_BYTES_MAX)
 
 
 def upload_code(client: Client, project: str, archive: bytes) -> str:
@@ -156,9 +160,3 @@ def _files_in(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in IGNORED)
         files = (Path(place) / name for name in sorted(names) if not name.startswith("."))
         yield from (file for file in files if file.is_file() and not file.is_symlink())
-
-
-def _large_files(folder: Path) -> list[str]:
-    """Paths of files that are too large to be code, as patterns that match just them."""
-    large = (file for file in _files_in(folder) if file.stat().st_size > CODE_FILE_BYTES_MAX)
-    return [glob.escape(str(file.relative_to(folder))) for file in large]

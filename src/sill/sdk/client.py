@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from sill.core.errors import SillError, Unauthenticated, Unavailable, every_error
+from sill.core.errors import InvalidValue, SillError, Unauthenticated, Unavailable, every_error
+from sill.core.names import check_name, shorten
 from sill.core.settings import read_settings
 
 T = TypeVar("T")
@@ -30,6 +31,10 @@ class Client:
         project: the project calls are about, `SILL_PROJECT` or `default` when empty.
         http: an httpx client to send with, such as one onto an app in this process.
         inference_url: where the inference plane is; `SILL_INFERENCE_URL`, then the settings, when empty.
+        is_patient: go on trying for some seconds when nobody answers the first call; later calls always do.
+    Raises:
+        InvalidValue: the address or the project's name is none.
+        Unauthenticated: there is no token.
     """
 
     def __init__(
@@ -39,13 +44,17 @@ class Client:
         project: str = "",
         http: httpx.Client | None = None,
         inference_url: str = "",
+        is_patient: bool = True,
     ) -> None:
         settings = read_settings()
         self.url = (url or os.environ.get("SILL_URL", "") or settings.url).rstrip("/")
         self.inference_url = inference_url or os.environ.get("SILL_INFERENCE_URL", "") or settings.inference_url
-        self.project = project or os.environ.get("SILL_PROJECT", "") or "default"
+        for address in (self.url, self.inference_url):
+            _check_address(address)
+        self.project = check_name(project or os.environ.get("SILL_PROJECT", "") or "default", "project")
         self._token = token or os.environ.get("SILL_TOKEN", "") or _root_token(settings.home / "token")
         self._http = http or httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        self._is_patient = is_patient
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -53,7 +62,7 @@ class Client:
         return {"Authorization": f"Bearer {self._token}"}
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     def call(
@@ -102,6 +111,8 @@ class Client:
                 answer.read()
             raise_for_error(answer)
             yield answer
+        except httpx.TransportError as broken:
+            raise Unavailable(f"the connection to {self.url} broke.", fix="Try again.") from broken
         finally:
             answer.close()
 
@@ -118,9 +129,10 @@ class Client:
         for tried in range(1, TRIES_MAX + 1):
             try:
                 answer = self._http.send(self._request(method, path, query, sent, headers, timeout_s))
+                self._is_patient = True
                 break
             except httpx.TransportError as broken:
-                if tried == TRIES_MAX or not can_repeat:
+                if tried == TRIES_MAX or not can_repeat or not self._is_patient:
                     raise self._unreachable() from broken
                 time.sleep(RETRY_S * 2**tried)
         raise_for_error(answer)
@@ -135,6 +147,7 @@ class Client:
         headers: dict[str, str],
         timeout_s: float | None,
     ) -> httpx.Request:
+        _check_path(path)
         given = {name: _text(value) for name, value in (query or {}).items() if value is not None}
         return self._http.build_request(
             method,
@@ -146,7 +159,9 @@ class Client:
         )
 
     def _unreachable(self) -> Unavailable:
-        return Unavailable(f"no Sill answers at {self.url}.", fix="Start it with `sill up`, or set SILL_URL.")
+        return Unavailable(
+            f"no Sill answers at {self.url}.", fix="Start it with `sill up`, or set SILL_PORT or SILL_URL to where it is."
+        )
 
 
 def raise_for_error(answer: httpx.Response) -> None:
@@ -166,6 +181,32 @@ def raise_for_error(answer: httpx.Response) -> None:
     raise kind(
         problem.get("message", "unknown error"), fix=problem.get("fix", ""), field=problem.get("field", ""), **details
     )
+
+
+def _check_address(url: str) -> None:
+    """Refuse what cannot be the address of a server."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as wrong:
+        raise InvalidValue(f"{shorten(url)!r} is not an address: {wrong}.", fix="Give http://HOST:PORT.") from wrong
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise InvalidValue(
+            f"{shorten(url)!r} is not an address of a server.", fix="Give http://HOST:PORT or https://NAME (SILL_URL)."
+        )
+
+
+def _check_path(path: str) -> None:
+    """Refuse a path whose parts would lead elsewhere: a name with `..`, `?` or `#` in it, or an empty one.
+
+    Raises:
+        InvalidValue: there is one.
+    """
+    wrong = [part for part in path.split("/")[1:] if part in ("", ".", "..") or not part.isprintable() or set(part) & set("?#\\")]
+    if wrong:
+        raise InvalidValue(
+            f"{shorten(wrong[0])!r} is not a name: lower-case letters, digits and . _ - are allowed.",
+            fix="Choose a name that is there.",
+        )
 
 
 def _root_token(path: Path) -> str:

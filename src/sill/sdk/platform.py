@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sill.api.types import Finding, LoginLink, Overview
-from sill.core.errors import Conflict
+from sill.core.errors import Conflict, InvalidValue
 from sill.sdk.client import Client
 
 COPY_BYTES = 1024 * 1024
@@ -36,15 +36,22 @@ class Platform:
             on_bytes: told how many bytes have been written so far.
         Raises:
             Conflict: the file exists.
+            InvalidValue: it cannot be written there.
         """
+        if path.exists():
+            raise Conflict(f"{path} exists already.", fix="Choose another name.")
+        part = path.with_name(f"{path.name}.part")
         written = 0
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError as taken:
-            raise Conflict(f"{path} exists already.", fix="Choose another name.") from taken
-        with os.fdopen(descriptor, "wb") as file, self._client.stream("GET", "/backup") as answer:
-            for chunk in answer.iter_bytes(COPY_BYTES):
-                file.write(chunk)
-                written += len(chunk)
-                on_bytes(written)
+        with self._client.stream("GET", "/backup") as answer:
+            try:
+                with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                    for chunk in answer.iter_bytes(COPY_BYTES):
+                        file.write(chunk)
+                        written += len(chunk)
+                        on_bytes(written)
+                part.rename(path)
+            except OSError as wrong:
+                raise InvalidValue(f"{path} cannot be written: {wrong.strerror}.", fix="Choose another place.") from wrong
+            finally:
+                part.unlink(missing_ok=True)
         return written

@@ -1,6 +1,6 @@
 """Runs and what they log, from Python."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from sill.sdk.pages import Page
 
 BATCH_METRICS_MAX = 1_000
 FOLLOW_WAIT_S = 20.0
+QUIET_S = 1.0
 CHUNK_BYTES = 1024 * 1024
 _BYTES = "application/octet-stream"
 
@@ -85,14 +86,27 @@ class Runs:
         query = {"offset": offset, "wait_s": wait_s}
         return self._client.call("GET", _path(run_id, "logs"), LogChunk, query=query)
 
-    def follow(self, run_id: str, offset: int = 0) -> Iterator[str]:
-        """Output as it is written, until the run is over."""
+    def follow(self, run_id: str, offset: int = 0, on_quiet: Callable[[], None] | None = None) -> Iterator[str]:
+        """Output as it is written, until the run is over.
+
+        Args:
+            on_quiet: called about every second in which nothing was written.
+        """
         while True:
-            chunk = self.logs(run_id, offset, FOLLOW_WAIT_S)
+            chunk = self.logs(run_id, offset, FOLLOW_WAIT_S if on_quiet is None else QUIET_S)
             if chunk.text:
                 yield chunk.text
             if chunk.is_end:
                 return
+            if on_quiet is not None and not chunk.text:
+                on_quiet()
+            offset = chunk.next_offset
+
+    def output(self, run_id: str) -> Iterator[str]:
+        """All output there is now."""
+        offset = 0
+        while (chunk := self.logs(run_id, offset)).text:
+            yield chunk.text
             offset = chunk.next_offset
 
     def upload_code(self, archive: bytes) -> CodeUpload:

@@ -13,6 +13,7 @@ from sill.sdk.governance import Governance
 from sill.sdk.lake import Tables
 from sill.sdk.models import Models
 from sill.sdk.monitors import Monitors
+from sill.sdk.pipelines import Pipelines
 from sill.sdk.platform import Platform
 from sill.sdk.runs import Runs
 from sill.sdk.sources import Sources
@@ -26,6 +27,17 @@ class Stages:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+
+    def __enter__(self) -> "Stages":
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.traffic.close()
+        self.client.close()
 
     def apply(self, path: Path) -> ApplyReport:
         """Make what a project file declares so."""
@@ -70,6 +82,11 @@ class Stages:
     def trainings(self) -> Trainings:
         """Calls of `sdk.trainings`."""
         return Trainings(self.client)
+
+    @cached_property
+    def pipelines(self) -> Pipelines:
+        """Calls of `sdk.pipelines`."""
+        return Pipelines(self.client)
 
     @cached_property
     def models(self) -> Models:

@@ -18,6 +18,8 @@ URL_LENGTH_MAX = 4_096
 SOURCES_MAX = 1_000
 EVERY_S_MIN = 10
 FILE_NAME_LENGTH_MAX = 200
+FUNCTION_LENGTH_MAX = 300
+LENGTHS_MAX = {"query": 100_000, "sheet": 100, "delimiter": 1, "encoding": 40, "time_format": 100}
 _PERIOD = re.compile(r"([1-9]\d{0,6})(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _CRON_FIELD = re.compile(r"[0-9A-Za-z*/,\-?#]{1,100}")
@@ -51,6 +53,9 @@ def check_source(source: Source) -> Source:
         raise InvalidValue(f"decimal {shorten(source.decimal)!r} is not allowed; '.' and ',' are.", field="decimal")
     if source.time_format and not source.times:
         raise InvalidValue("time_format is given, and `times` names no column.", field="times")
+    for field, length_max in LENGTHS_MAX.items():
+        if len(getattr(source, field)) > length_max:
+            raise InvalidValue(f"{field} is longer than {length_max:,} characters.", field=field)
     check_zone(source.time_zone)
     for name in source.rename.values():
         check_column(name, "rename")
@@ -72,6 +77,15 @@ def check_ingestion(spec: IngestionSpec) -> IngestionSpec:
             "one is needed.",
             fix="Give `sources`, or `function`.",
             field="sources",
+        )
+    if spec.function and not (
+        len(spec.function) <= FUNCTION_LENGTH_MAX
+        and all(part.isidentifier() for part in spec.function.replace(":", ".").split("."))
+    ):
+        raise InvalidValue(
+            f"function {shorten(spec.function)!r} is not one of a module.",
+            fix="Write MODULE:FUNCTION.",
+            field="function",
         )
     if len(spec.sources) > SOURCES_MAX:
         raise InvalidValue(f"{len(spec.sources)} sources; at most {SOURCES_MAX} are allowed.", field="sources")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +113,26 @@ class ControlPlane:
         for client in self._clients.values():
             client.close()
         self._clients.clear()
+
+    @contextlib.contextmanager
+    def inference_alone(self) -> Iterator[None]:
+        """The inference plane without a control plane, from what it has kept; call it when neither runs."""
+        folder = self.home / "inference"
+        own = {"SILL_TOKEN_FILE": str(folder / "token"), "SILL_URL": self.url}
+        with (self.home / "logs" / "inference.log").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sill.api.inference"],
+                env={**self._environment, **own},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(STOP_S)
 
     def end_inference(self) -> None:
         """End the inference plane, if the control plane has left it."""

@@ -92,20 +92,20 @@ class Live:
                     found.append(process)
         return found
 
-    def state(self) -> str:
-        """A digest of all that is kept: every row, but the readers' places and the notes of refusals."""
+    def state(self) -> dict[str, object]:
+        """A digest of each table's rows, but for the readers' places, and the number of events that are no refusals."""
         with contextlib.closing(sqlite3.connect(f"file:{self.home}/sill.db?mode=ro", uri=True)) as database:
-            tables = [
-                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table' ORDER BY 1")
-            ]
-            sums = hashlib.sha256()
-            for table in sorted(set(tables) - CHANGES_BY_ITSELF):
-                sums.update(repr((table, sorted(map(repr, database.execute(f"SELECT * FROM {table}"))))).encode())  # noqa: S608
-            (events,) = database.execute("SELECT count(*) FROM events WHERE kind <> 'access.denied'").fetchone()
-            return f"{events} {sums.hexdigest()}"
+            named = database.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
+            found: dict[str, object] = {
+                name: hashlib.sha256(repr(sorted(database.execute(f"SELECT * FROM {name}"))).encode()).hexdigest()  # noqa: S608
+                for (name,) in named
+                if name not in CHANGES_BY_ITSELF
+            }
+            query = "SELECT count(*) FROM events WHERE kind <> 'access.denied'"
+            return {**found, "events": database.execute(query).fetchone()[0]}
 
-    def changed(self) -> list[str]:
-        """The last events, for the message of a test that found a change."""
+    def last_events(self) -> list[str]:
+        """For the message of a test that found a change."""
         with contextlib.closing(sqlite3.connect(f"file:{self.home}/sill.db?mode=ro", uri=True)) as database:
             return [str(row) for row in database.execute("SELECT kind, subject FROM events ORDER BY seq DESC LIMIT 3")]
 
@@ -173,7 +173,8 @@ def fill(platform: Live) -> None:
         while time.monotonic() < until_s:
             is_running = ask(client, "GET", f"{at}/runs/{run['id']}")["state"] == "running"
             revisions = ask(client, "GET", f"{at}/endpoints/thing")["revisions"]
-            if is_running and [revision["state"] for revision in revisions] == ["live"]:
+            has_begun = "sleep" in [process.name() for process in platform.processes()]
+            if is_running and has_begun and [revision["state"] for revision in revisions] == ["live"]:
                 return
             time.sleep(0.05)
         raise Unavailable(f"the run does not run, or the endpoint does not answer: {revisions}")

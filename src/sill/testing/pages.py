@@ -1,10 +1,13 @@
 """The pages of the documentation, the code blocks in them, and how those are run: for the tests of the documentation."""
 
+import gc
 import io
 import re
 import shutil
 import subprocess
-from contextlib import chdir, redirect_stdout
+import warnings
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,13 +77,26 @@ def missing_lines(expected: str, printed: str) -> list[str]:
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     missing, at = [], 0
     for wanted in (" ".join(line.split()) for line in expected.splitlines() if line.strip()):
-        pattern = re.compile(".*".join(map(re.escape, wanted.split("…"))))
+        pattern = re.compile(".*".join(re.escape(part.strip()) for part in wanted.split("…")))
         found = next((place for place in range(at, len(lines)) if pattern.fullmatch(lines[place])), None)
         if found is None:
             missing.append(wanted)
         else:
             at = found + 1
     return missing
+
+
+@contextmanager
+def script() -> Iterator[dict[str, Any]]:
+    """Names for Python blocks; what they leave open (clients) is let go of at the end, as at the end of a process."""
+    names: dict[str, Any] = {"__name__": "__page__"}
+    try:
+        yield names
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            names.clear()
+            gc.collect()
 
 
 def run(block: Block, folder: Path, names: dict[str, Any]) -> str:

@@ -12,6 +12,18 @@ from sill.api.routing import PUBLIC, Route
 PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 THINGS = {"version": "1", "alias": "champion", "path": "thing.txt", "kind": "pipeline", "key": "a" * 64}
 DEPTH_MAX = 3
+VALID: dict[str, dict[str, Any]] = {
+    "create_project": {"project": "fresh"},
+    "create_token": {"name": "fresh", "role": "reader", "projects": ["acme"]},
+    "declare_ingestion": {"sources": [{"url": "https://example.com/things.csv"}]},
+    "run_sql": {"query": "SELECT * FROM thing"},
+    "declare_view": {"entity": ["id"]},
+    "look_up": {"entities": [{"id": 1}]},
+    "submit_run": {"command": ["true"]},
+    "declare_pipeline": {"steps": [{"name": "one", "command": ["true"]}]},
+    "declare_trigger": {"on": "hand", "start_kind": "pipeline"},
+}
+"""Fields, by handler, without which a body of required fields would be refused."""
 
 
 def every_route() -> list[Route]:
@@ -29,10 +41,20 @@ def name_of(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-def fill_path(route: Route, run_id: str, **given: str) -> str:
-    """The route's path about things that `sill.testing.live.fill` made, but for the parameters given here."""
-    known = {"project": "acme", "run_id": run_id, **THINGS, **given}
+def fill_path(route: Route, running: str, **given: str) -> str:
+    """The route's path about things that `sill.testing.live.fill` made, but for the parameters given here.
+
+    Args:
+        running: id of the run that runs.
+    """
+    known = {"project": "acme", "run_id": running, **THINGS, **given}
     return PARAMETER.sub(lambda match: known.get(match[1], "thing"), route.path)
+
+
+def good_body(route: Route) -> Any:
+    """A small body that the route takes, where one can be made without knowing more of the platform."""
+    body = example(body_schema(route))
+    return {**body, **VALID.get(route.handler.__name__, {})} if isinstance(body, dict) else body
 
 
 @cache
@@ -89,18 +111,22 @@ def _named(name: str, schema: dict[str, Any], depth: int) -> Any:
     return "acme" if name == "project" else example(schema, depth + 1)
 
 
-def places(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every field of a schema, to a depth of three."""
+def places(schema: dict[str, Any], path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of every field of a schema, to a depth of three; of lists, of their first value."""
     schema = resolve(schema)
+    if isinstance(schema.get("items"), dict) and path:
+        yield from places(schema["items"], (*path, 0))
     for name, field in schema.get("properties", {}).items():
         yield (*path, name)
-        if len(path) + 1 < DEPTH_MAX:
+        if sum(isinstance(part, str) for part in path) + 1 < DEPTH_MAX:
             yield from places(field, (*path, name))
 
 
-def put(value: Any, path: tuple[str, ...], new: Any) -> Any:
-    """The value with something else at the path; objects on the way are made."""
+def put(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
+    """The value with something else at the path; objects and lists on the way are made."""
     if not path:
         return new
+    if isinstance(path[0], int):
+        return [put(value[0] if isinstance(value, list) and value else None, path[1:], new)]
     inner = value if isinstance(value, dict) else {}
     return {**inner, path[0]: put(inner.get(path[0]), path[1:], new)}

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from sill.core.errors import Damaged, InvalidValue
+from sill.core.errors import Damaged, InvalidValue, Unavailable
 from sill.core.names import shorten
 from sill.endpoints.types import PlanRevision
 from sill.safety.signing import Manifest, verify_manifest
@@ -67,14 +67,19 @@ class Bundles:
         return freed
 
     def _held(self, source: Files, project: str, model: str, revision: PlanRevision, path: str) -> bytes:
-        digest = revision.files[path]
+        digest, was_damaged = revision.files[path], False
         kept = self._folder / digest
         if kept.is_file():
             content = kept.read_bytes()
             if hashlib.sha256(content).hexdigest() == digest:
                 return content
             kept.unlink()  # damaged on this disk: fetched again
-        content = source.file(project, model, revision.model_version, path)
+            was_damaged = True
+        try:
+            content = source.file(project, model, revision.model_version, path)
+        except Unavailable as away:
+            lack = "is damaged here" if was_damaged else "is not here yet"
+            raise Unavailable(f"{shorten(path)} of {model}/{revision.model_version} {lack}, and {away}") from away
         if hashlib.sha256(content).hexdigest() != digest:
             raise Damaged(
                 f"{shorten(path)} of {model}/{revision.model_version} does not match its digest {digest[:12]}…."

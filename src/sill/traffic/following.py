@@ -4,6 +4,7 @@ The plan and all bundles are kept on disk, so that serving goes on, and even sta
 """
 
 import asyncio
+import hashlib
 import logging
 import os
 import tempfile
@@ -117,6 +118,7 @@ class Follower:
             self._models[key] = await asyncio.to_thread(self._load, endpoint, revision, public_key)
         except (Unavailable, OSError) as away:
             self._is_complete = False
+            self._plane.unready[endpoint.project, endpoint.name] = str(away)
             _log.warning("revision %d of %s waits for its files: %s", revision.number, endpoint.name, away)
             return None
         except Exception as broken:  # whatever a model raises while it is loaded is a fault of this revision
@@ -134,6 +136,7 @@ class Follower:
         _log.error("revision %d of %s is %s and takes no traffic: %s", revision.number, endpoint.name, kind, what)
         key = _key(endpoint, revision)
         self._broken[key] = what
+        self._plane.unready[endpoint.project, endpoint.name] = f"revision {revision.number} is {kind}: {what}"
         self._unreported[key] = ServingReport(
             project=endpoint.project, endpoint=endpoint.name, revision=revision.number, error=f"{kind}: {what}"[:500]
         )
@@ -158,21 +161,25 @@ class Follower:
 
 
 def read_plan(path: Path) -> ServingPlan | None:
-    """The plan that was kept; None if there is none, or it cannot be read."""
+    """The plan that was kept; None if there is none, or it is not what was written."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ServingPlan)
+        digest, _, content = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() != digest:
+            raise Damaged(f"{path.name} does not match its digest.")
+        return msgspec.json.decode(content, type=ServingPlan)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as wrong:
+    except (OSError, Damaged, msgspec.DecodeError) as wrong:
         _log.warning("the kept plan is left aside: %s", wrong)
         return None
 
 
 def write_plan(path: Path, plan: ServingPlan) -> None:
-    """Keep the plan: the old one or the new one, never a half; readable by its owner only, it names token digests."""
+    """Keep the plan behind its digest: the old one or the new one, never a half; for its owner only, it names token digests."""
+    content = msgspec.json.encode(plan)
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=".plan-")
     with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(plan))
+        file.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)

@@ -70,6 +70,8 @@ class Plane:
         self._some_shadow = asyncio.Event()
         self.routes: dict[tuple[str, str], Route] = {}
         self.planned: dict[tuple[str, str], PlanEndpoint] = {}
+        self.unready: dict[tuple[str, str], str] = {}
+        """Why a revision of an endpoint could not be made ready."""
         self.has_plan = False
         self.shadows_dropped = 0
 
@@ -109,7 +111,10 @@ class Plane:
             raise _no_endpoint(project, endpoint)
         route = self.routes.get((project, endpoint))
         if route is None and (project, endpoint) in self.planned:
-            raise Unavailable(f"endpoint {endpoint!r} has no revision that is ready.", fix="Try again in a moment.")
+            why = self.unready.get((project, endpoint), "it is being loaded.")
+            raise Unavailable(
+                f"endpoint {endpoint!r} has no revision that is ready: {why}", fix="Try again in a moment."
+            )
         if route is None:
             raise _no_endpoint(project, endpoint)
         if version and route.version(version) is None:

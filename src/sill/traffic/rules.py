@@ -22,17 +22,17 @@ SLOW_SHARE = 0.01
 """The share of requests above a 99th percentile, by its meaning."""
 CHANCE_MAX = 0.005
 """A latency is called too high when chance alone would show as many slow requests less often than this."""
-SHADOW, LIVE, LATE = "shadow", "live", "late"
+SHADOW, LIVE, LATE, LATE_SHADOW = "shadow", "live", "late", "late-shadow"
 
 
 def phase_of(revision: Revision, is_shadow: bool, at_us: int) -> str:
-    """The rollout step an answer counts for: `shadow`, `canary-PERCENT`, `live`; `late` if that step is over.
+    """The rollout step an answer counts for: `shadow`, `canary-PERCENT`, `live`; `late` or `late-shadow` if it is over.
 
     Args:
         at_us: when the answer was given.
     """
     if is_shadow:
-        return SHADOW if revision.state is RevisionState.SHADOW else LATE
+        return SHADOW if revision.state is RevisionState.SHADOW else LATE_SHADOW
     if revision.state is RevisionState.LIVE:
         return LIVE
     if revision.state is RevisionState.CANARY and at_us >= revision.state_us:

@@ -1,10 +1,11 @@
 """What becomes of requests and labels: rows in the lake, an index of the recent ones, sums for each revision.
 
-The lake's append and the database's write both carry the batch's id, so a batch that comes again, whole or after a
-crash between the two, changes nothing.
+The rows and what is counted of them are one commit, under the batch's id: a batch that comes again changes nothing,
+and none is in the lake without being counted.
 """
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from sill.core.actors import PLATFORM, Actor
 from sill.core.clock import Clock
 from sill.core.errors import Conflict, InvalidValue, NotFound, Refused
+from sill.core.labels import means_same
 from sill.core.names import check_column, check_name, shorten
 from sill.costs.service import Costs
 from sill.costs.types import Usage
@@ -24,6 +26,7 @@ from sill.lake.service import Lake
 from sill.models.service import Models
 from sill.runs.service import Runs
 from sill.stores.database import Database, Tx
+from sill.stores.database.database import once
 from sill.traffic import columns, store
 from sill.traffic.explain import Explainer
 from sill.traffic.rules import judge, latency_counts, phase_of, stats_id
@@ -87,8 +90,7 @@ class Traffic:
                 endpoint = await self._endpoints.endpoint(PLATFORM, project, name)
             except NotFound:
                 continue  # deleted while its last rows were on their way
-            await self._append(project, name, batch.id, [row for row in rows if row.is_kept])
-            recorded += await self._sum_up(endpoint, batch.id, rows)
+            recorded += await self._keep(endpoint, batch.id, rows)
         return recorded
 
     async def label(self, actor: Actor, project: str, endpoint: str, batch: LabelBatch, key: str = "") -> LabelReport:
@@ -104,6 +106,9 @@ class Traffic:
         def join(tx: Tx) -> LabelReport:
             return _join(tx, actor, project, endpoint, batch)
 
+        # The rows and what is counted of them are committed together, under a key of our own if the client gave none.
+        key, means = key or f"labels/{uuid.uuid4().hex}", [project, endpoint, batch]
+        counted = once(f"{key}/join", means, LabelReport, join)
         ids = [one.request_id for one in batch.labels]
         known = await self._database.read(
             lambda connection: {one.row.request_id for one in store.by_ids(connection, project, ids, endpoint)}
@@ -112,10 +117,8 @@ class Traffic:
             rows = [(one.request_id, one.label, one.request_id in known) for one in batch.labels]
             table = columns.labels_to_arrow(rows, self._clock.now_us())
             name = columns.table_name("labels", endpoint)
-            await self._lake.append(PLATFORM, project, name, table, key=f"{key}/labels" if key else "")
-        return await self._database.write_once(
-            f"{key}/join" if key else "", [project, endpoint, batch], LabelReport, join
-        )
+            await self._lake.append(PLATFORM, project, name, table, key=f"{key}/labels", also=counted, means=means)
+        return await self._database.write(counted)
 
     async def stats(self, actor: Actor, project: str, endpoint: str) -> tuple[RevisionStats, ...]:
         """The sums of an endpoint's revisions, one for each phase of a rollout."""
@@ -212,19 +215,29 @@ class Traffic:
         own = [one for one in stats if one.number == number and not one.id.endswith("/shadow")]
         return sum(one.labelled for one in own), sum(one.correct for one in own)
 
-    async def _append(self, project: str, endpoint: str, batch_id: str, rows: list[RequestRow]) -> None:
+    async def _keep(self, endpoint: Endpoint, batch_id: str, rows: Sequence[RequestRow]) -> int:
+        """Rows to the endpoint's table, and index, sums, cost and event of them: all or nothing, once."""
+        project, name = endpoint.project, endpoint.name
+        key = f"traffic/{batch_id}/{project}/{name}"
+        counted = once(key, batch_id, int, self._summing(endpoint, rows))
+        kept = [row for row in rows if row.is_kept]
+        if kept:
+            await self._append(project, name, f"{key}/rows", kept, counted)
+        return await self._database.write(counted)
+
+    async def _append(
+        self, project: str, endpoint: str, key: str, rows: list[RequestRow], counted: Callable[[Tx], int]
+    ) -> None:
         """One append to the endpoint's table. Features of a changed type go in as JSON rather than not at all."""
-        if not rows:
-            return
-        name, key = columns.table_name("requests", endpoint), f"traffic/{batch_id}"
+        name = columns.table_name("requests", endpoint)
         try:
-            await self._lake.append(PLATFORM, project, name, columns.to_arrow(rows), key=key)
+            await self._lake.append(PLATFORM, project, name, columns.to_arrow(rows), key=key, also=counted)
         except (Refused, InvalidValue):
             plain = columns.to_arrow(rows, with_features=False)
-            await self._lake.append(PLATFORM, project, name, plain, key=f"{key}/json")
+            await self._lake.append(PLATFORM, project, name, plain, key=f"{key}/json", also=counted)
 
-    async def _sum_up(self, endpoint: Endpoint, batch_id: str, rows: Sequence[RequestRow]) -> int:
-        """Index, sums, cost and event of a batch, all or nothing, once."""
+    def _summing(self, endpoint: Endpoint, rows: Sequence[RequestRow]) -> Callable[[Tx], int]:
+        """The write of index, sums, cost and event of a batch; it returns how many rows are of a revision we know."""
         project, name = endpoint.project, endpoint.name
         revisions = {revision.number: revision for revision in endpoint.revisions}
         known = [
@@ -233,10 +246,9 @@ class Traffic:
             if row.revision in revisions
         ]
 
-        if not known:
-            return 0
-
         def write(tx: Tx) -> int:
+            if not known:
+                return 0
             store.add(tx, ((row, phase) for row, phase in known if row.is_kept))
             store.trim(tx, project, name)
             for (number, phase), found in _by_phase(known).items():
@@ -248,7 +260,7 @@ class Traffic:
             tx.emit("traffic.recorded", project, name, PLATFORM.id, endpoint=name, rows=answers)
             return len(known)
 
-        return await self._database.write_once(f"traffic/{batch_id}/{project}/{name}", batch_id, int, write)
+        return write
 
     async def _return_from(self, endpoint: Endpoint, why: str) -> None:
         try:
@@ -316,7 +328,7 @@ def _join(tx: Tx, actor: Actor, project: str, endpoint: str, batch: LabelBatch) 
             for one in rows:
                 store.set_label(tx, one.seq, label.label)
                 if one.row.status < 400:
-                    was_right = is_right(one.row.prediction, label.label)
+                    was_right = means_same(one.row.prediction, label.label)
                     counted.setdefault((one.row.revision, one.phase), []).append(was_right)
     for (number, phase), rights in counted.items():
         before = _stats(tx, project, endpoint, number, phase, tx.now_us)
@@ -325,16 +337,6 @@ def _join(tx: Tx, actor: Actor, project: str, endpoint: str, batch: LabelBatch) 
     if joined:
         tx.emit("labels.added", project, endpoint, actor.id, endpoint=endpoint, joined=joined)
     return LabelReport(joined=joined, unknown=unknown, repeated=repeated)
-
-
-def is_right(prediction: str, label: str) -> bool:
-    """Whether a prediction is the label: the same text, or the same number (`1`, `1.0`)."""
-    if prediction == label:
-        return True
-    try:
-        return float(prediction) == float(label)
-    except ValueError:
-        return False
 
 
 def _check_labels(batch: LabelBatch) -> None:

@@ -44,6 +44,11 @@ def check_trigger(spec: TriggerSpec) -> None:
             fix="Give the table or endpoint it waits on.",
             field="source",
         )
+    if spec.source:
+        check_name(spec.source, "source")
+    for name in ("rows_min", "labels_min"):
+        if getattr(spec, name) < 0:
+            raise InvalidValue(f"{name} {getattr(spec, name)} is below zero.", field=name)
     if not 0 <= spec.cooldown_s <= 366 * 86_400:
         raise InvalidValue(f"cooldown_s {spec.cooldown_s} is not within 0 and a year.", field="cooldown_s")
 

@@ -19,6 +19,7 @@ from sill.triggers.rules import INCIDENT_KINDS, STARTABLE, check_trigger, decide
 from sill.triggers.types import TriggerKind, TriggerSpec, TriggerState
 
 TRIGGERS: Documents[TriggerState] = Documents("triggers", TriggerState)
+REASON_LENGTH_MAX = 1_000
 INGEST_RESOURCES = Resources(cpus=0.5, memory_bytes=512 * 1024**2)
 
 
@@ -74,10 +75,17 @@ class Triggers:
 
         await self._database.write(remove)
 
-    async def fire(self, actor: Actor, project: str, name: str, reason: str = "by hand") -> Run:
-        """Start now what the trigger names, whatever it waits for."""
+    async def fire(self, actor: Actor, project: str, name: str, reason: str = "by hand", key: str = "") -> Run:
+        """Start now what the trigger names, whatever it waits for; at most once for a key."""
         require(actor, "triggers:write", project)
         state = await self.trigger(actor, project, name)
+        if key:  # the count of starts it was asked at stays with the key, and the run's own key is derived from it
+
+            def count(tx: Tx) -> int:
+                return TRIGGERS.get(tx.connection, project, name).fired
+
+            before = await self._database.write_once(f"{key}/count", [project, name], int, count)
+            state = msgspec.structs.replace(state, fired=before)
         return await self._fire(state, actor, reason)
 
     async def start(self, actor: Actor, project: str, kind: str, name: str, *, reason: str = "", key: str = "") -> Run:
@@ -86,6 +94,8 @@ class Triggers:
         Args:
             kind: `training`, `ingestion` or `pipeline`.
         """
+        if len(reason) > REASON_LENGTH_MAX:
+            raise InvalidValue(f"the reason is longer than {REASON_LENGTH_MAX:,} characters.", field="reason")
         if kind not in STARTABLE:
             raise InvalidValue(f"{shorten(kind)!r} cannot be started; {', '.join(STARTABLE)} can.", field="kind")
         if kind == "training":

@@ -280,7 +280,10 @@ def main() -> int:
     if lock is None or not _claim(folder):
         return 1
     processes.adopt_orphans()
-    os.write(1, READY)
+    with contextlib.suppress(
+        BrokenPipeError
+    ):  # whoever started us was killed meanwhile; the attempt is ours all the same
+        os.write(1, READY)
     _let_go()
     try:
         Supervisor(folder, order).run()

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 import msgspec
 
 from sill.core.errors import InvalidValue
-from sill.core.names import check_name
+from sill.core.names import check_name, shorten
+from sill.core.schedules import check_schedule
 from sill.core.values import Value
 from sill.runs.pipelines.types import PipelineSpec, StepSpec
-from sill.runs.types import RunState
+from sill.runs.rules import check_spec
+from sill.runs.types import RunSpec, RunState
 
 STEPS_MAX = 1_000
 
@@ -26,7 +28,8 @@ def check_pipeline(spec: PipelineSpec) -> tuple[str, ...]:
     """The steps' names in an order in which each comes after those it needs.
 
     Raises:
-        InvalidValue: no steps, too many, a name twice, an unknown need, a cycle, or a step that does nothing.
+        InvalidValue: no steps, too many, a name twice, an unknown need, a cycle, a step that does nothing, or one that
+            could not be a run.
     """
     check_name(spec.name)
     if not 1 <= len(spec.steps) <= STEPS_MAX:
@@ -45,6 +48,11 @@ def check_pipeline(spec: PipelineSpec) -> tuple[str, ...]:
             raise InvalidValue(
                 f"step {step.name!r} has both or neither of function and command.", fix="Give one.", field="steps"
             )
+        check_spec(_as_run(spec, step), spec.project)
+    if not all(part.isidentifier() for part in spec.module.split(".")) and spec.module:
+        raise InvalidValue(f"module {shorten(spec.module)!r} is not the name of one.", field="module")
+    if spec.every:
+        check_schedule(spec.every)
     return _ordered(spec)
 
 
@@ -77,6 +85,21 @@ def cache_key(spec: PipelineSpec, step: StepSpec, results: Mapping[str, str]) ->
     needed = {need: results[need] for need in sorted(step.needs)}
     parts = (spec.code, spec.module, step.function, step.command, step.params, step.inputs, needed)
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def _as_run(spec: PipelineSpec, step: StepSpec) -> RunSpec:
+    """The run of a step, as far as it can be judged when the pipeline is declared."""
+    return RunSpec(
+        name=step.name,
+        kind="step",
+        command=step.command,
+        code=spec.code,
+        task={"params": step.params},
+        inputs=step.inputs,
+        resources=step.resources,
+        timeout_s=step.timeout_s,
+        retries=step.retries,
+    )
 
 
 def _ordered(spec: PipelineSpec) -> tuple[str, ...]:

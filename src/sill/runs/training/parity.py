@@ -33,6 +33,13 @@ def check_parity(
 
     if original.shape != exported.shape:
         raise Refused(f"the export gives shape {list(exported.shape)}, the original {list(original.shape)}.")
+    is_number = np.isfinite(original)
+    lost = int((~(is_number if original.ndim == 1 else is_number.all(axis=1))).sum())
+    if lost:
+        raise Refused(
+            f"the model's answer to {lost} of {len(original)} held-out rows is not a number.",
+            fix="Fill missing values in the pipeline, and look at how it was fitted.",
+        )
     if not np.array_equal(np.isfinite(original), np.isfinite(exported)):
         raise Refused(
             "the export and the original differ in which answers are numbers.",

@@ -5,8 +5,10 @@ import msgspec
 from sill.core.actors import Actor
 from sill.core.addresses import Address
 from sill.core.errors import InvalidValue, Refused
-from sill.core.names import check_name, shorten
+from sill.core.names import check_column, check_name, shorten
+from sill.core.schedules import check_schedule
 from sill.governance.rules import require
+from sill.runs.rules import check_spec
 from sill.runs.service import Runs
 from sill.runs.training.scores import task_of
 from sill.runs.training.types import TrainingSpec
@@ -17,6 +19,9 @@ from sill.stores.database import Database, Documents, Tx
 TRAININGS: Documents[TrainingSpec] = Documents("trainings", TrainingSpec)
 TIMEOUT_S_MAX = 30 * 24 * 3600.0
 HOLDOUT_MAX = 0.9
+SALT_LENGTH_MAX = 100
+COLUMNS_MAX = 1_000
+ANY_CODE = "0" * 64
 
 
 class Trainings:
@@ -95,7 +100,8 @@ def check_training(spec: TrainingSpec) -> TrainingSpec:
     """The declaration itself, if it can be done.
 
     Raises:
-        InvalidValue: a name, metric, search space, fraction or limit is outside what is allowed.
+        InvalidValue: a name, metric, search space, fraction, schedule or limit is outside what is allowed; what the
+            run of it could not have is refused here, not when it is due.
     """
     check_name(spec.name)
     check_name(spec.model, "model")
@@ -111,10 +117,24 @@ def check_training(spec: TrainingSpec) -> TrainingSpec:
         raise InvalidValue(
             f"holdout fraction {spec.holdout.fraction} is not within (0, {HOLDOUT_MAX}].", field="holdout.fraction"
         )
+    if len(spec.holdout.salt) > SALT_LENGTH_MAX:
+        raise InvalidValue(f"holdout.salt is longer than {SALT_LENGTH_MAX} characters.", field="holdout.salt")
+    check_column(spec.label, "label")
+    for field, columns in (("exclude", spec.exclude), ("slices", spec.slices)):
+        if len(columns) > COLUMNS_MAX:
+            raise InvalidValue(f"{field} names {len(columns)} columns; at most {COLUMNS_MAX} may be.", field=field)
+        for column in columns:
+            check_column(column, field)
     if not 0 < spec.timeout_s <= TIMEOUT_S_MAX:
         raise InvalidValue(f"timeout_s {spec.timeout_s} is not within (0, {TIMEOUT_S_MAX:g}].", field="timeout_s")
     if not 0.5 <= spec.gate.confidence < 1:
         raise InvalidValue(f"confidence {spec.gate.confidence} is not within [0.5, 1).", field="gate.confidence")
+    for name in ("slice_drop_max", "slice_rows_min", "latency_ms_max", "parity_max"):
+        if not getattr(spec.gate, name) >= 0:
+            raise InvalidValue(f"gate.{name} {getattr(spec.gate, name)} is below zero.", field=f"gate.{name}")
+    if spec.every:
+        check_schedule(spec.every)
+    check_spec(run_spec(msgspec.structs.replace(spec, code=spec.code or ANY_CODE)), spec.project)
     if spec.tune is not None:
         check_tune(spec.tune)
         if task_of(spec.tune.metric) != task:

@@ -8,7 +8,9 @@ from sill.runs.types import Resources
 
 class Tune(Value, frozen=True, kw_only=True):
     """A search over parameters. `space` maps a name to `[low, high]` (float), `[low, high, "log"]`, `[low, high, "int"]`
-    or `{"choices": [...]}`. Trials are runs: nested in the training's process, or queued when `workers` > 1."""
+    or `{"choices": [...]}`. Trials are runs. `workers` are tried at once: one in the training's own process, the
+    others queued, where they wait for a place beside it as every run does. Those that have found none when nothing else
+    is left to try are done in the training's process, so that a search ends on a full machine too."""
 
     trials: int = 20
     metric: str = "auc"

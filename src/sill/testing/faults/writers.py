@@ -92,7 +92,10 @@ class Sender:
 
 
 class Writer:
-    """One client. `write_until` runs in a thread of its own."""
+    """One client: the first writes everything that is not in the lake, the others, which are slower, to the lake.
+
+    `write_until` runs in a thread of its own.
+    """
 
     def __init__(self, plane: ControlPlane, ledger: Ledger, number: int, seed: int, prepared: "Prepared") -> None:
         self._dice = random.Random(f"{seed}/{number}")
@@ -102,11 +105,9 @@ class Writer:
         self._number = number
         self._prepared = prepared
         self._count = 0
-        self._kinds: dict[Callable[[str], None], int] = {
-            self._append: 20,
+        lake: dict[Callable[[str], None], int] = {self._append: 3, self._record: 2, self._label: 2}
+        rest: dict[Callable[[str], None], int] = {
             self._log_metrics: 15,
-            self._record: 8,
-            self._label: 8,
             self._move_alias: 8,
             self._submit_run: 6,
             self._apply_endpoint: 5,
@@ -117,6 +118,7 @@ class Writer:
             self._create_project: 3,
             self._put_secret: 3,
         }
+        self._kinds = lake if number else rest
 
     def write_until(self, stop: threading.Event) -> None:
         """Write until told to stop. What goes wrong is kept as a surprise."""

@@ -1,0 +1,53 @@
+"""audit, events, tokens, secrets, projects, costs, lineage."""
+
+from pathlib import Path
+
+from tests.cli.terminal import Terminal
+
+
+def test_the_log_is_verified_and_read(terminal: Terminal, shop: Path) -> None:
+    assert "whole" in terminal.done("audit", "verify")
+    assert terminal.json("audit", "verify")["broken_at"] == 0
+    events = terminal.json("audit", "events", "--limit", "3", "--kind", "table.", "-p", "shop")
+    assert {event["kind"].partition(".")[0] for event in events["items"]} == {"table"}
+    assert "project.created" in terminal.done("audit", "events", "-p", "shop")
+    terminal.sill("audit").refused("invalid_value", "Missing command", "sill audit --help")
+
+
+def test_a_token_is_shown_once_listed_and_ended(terminal: Terminal) -> None:
+    made = terminal.json("tokens", "create", "ci", "--role", "reader")
+    token = made["token"]["id"]
+
+    assert terminal.done("ps", SILL_TOKEN=made["secret"])
+    assert token in terminal.done("tokens", "list")
+    assert made["secret"] not in terminal.done("tokens", "list", "--all", "--json")
+    assert "is revoked" in terminal.done("tokens", "revoke", token)
+    assert token not in terminal.done("tokens", "list")
+    terminal.sill("tokens", "create", "x", "--role", "king").refused("invalid_value", "'king'", "reader, developer")
+    terminal.sill("ps", SILL_TOKEN="sill_wrong").refused("unauthenticated", "not known")
+
+
+def test_a_secret_is_read_from_standard_input_and_never_shown(terminal: Terminal, shop: Path) -> None:
+    kept = terminal.done("secrets", "put", "warehouse", "-p", "shop", said="hunter2\n")
+
+    assert "hunter2" not in kept + terminal.done("secrets", "list", "-p", "shop")
+    assert terminal.json("secrets", "list", "-p", "shop") == ["warehouse"]
+    assert "is gone" in terminal.done("secrets", "delete", "warehouse", "-p", "shop")
+    terminal.sill("secrets", "delete", "warehouse", "-p", "shop").refused("not_found", "warehouse")
+    terminal.sill("secrets", "delete", "../tables/customers", "-p", "shop").refused(
+        "invalid_value", "'..' is not a name"
+    )
+    terminal.sill("secrets", "put", "warehouse", "-p", "shop").refused("invalid_value", "empty")
+
+
+def test_projects_costs_and_lineage_are_told(terminal: Terminal, shop: Path) -> None:
+    assert "customers that leave" in terminal.done("projects")
+    assert "shop" in {each["project"] for each in terminal.json("projects")}
+    assert terminal.json("costs", "-p", "shop")["total"]["usd"] > 0
+    assert "total" in terminal.done("costs", "-p", "shop")
+    edges = terminal.json("lineage", "sill://shop/tables/customers")["edges"]
+    shown = terminal.done("lineage", "sill://shop/tables/customers")
+    assert edges
+    assert all(edge["source"] in shown for edge in edges)
+    assert terminal.sill("lineage", "sill://shop/tables/customers", "--down").code == 0
+    terminal.sill("lineage", "bogus").refused("invalid_value", "'bogus' is not an address", "sill://PROJECT")

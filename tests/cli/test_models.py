@@ -1,0 +1,88 @@
+"""models, endpoints, deploy, revert, approve, infer, label, monitors, incidents, triggers, fire, explain."""
+
+import time
+
+from tests.cli.terminal import Said, Terminal
+
+FEATURES = '{"age": 30, "income": 50}'
+READY_S = 30.0
+
+
+def infer(terminal: Terminal) -> Said:
+    """The first answer, once the inference plane has loaded the model."""
+    until_s = time.monotonic() + READY_S
+    while True:
+        asked = terminal.sill(
+            "--json", "infer", "churn", "-", "--entity", "customer_id=c3", said=FEATURES, SILL_PROJECT="shop"
+        )
+        if asked.code == 0 or time.monotonic() > until_s:
+            return asked
+        time.sleep(0.5)
+
+
+def test_a_model_and_its_versions_and_card_are_shown(terminal: Terminal, served: str) -> None:
+    assert terminal.json("-p", served, "models")[0]["name"] == "churn"
+    assert "champion=1" in terminal.done("-p", served, "models")
+    assert "accepted" in terminal.done("-p", served, "models", "churn")
+    assert terminal.done("-p", served, "models", "churn", "1").startswith("# churn")
+    terminal.sill("-p", served, "models", "nope").refused("not_found", "no model 'nope' in project 'shop'")
+    terminal.sill("-p", served, "models", "churn", "9").refused("not_found", "churn/9")
+
+
+def test_an_answer_is_given_labelled_and_explained(terminal: Terminal, served: str) -> None:
+    asked = infer(terminal)
+    assert asked.code == 0, asked
+    request = asked.json["request_id"]
+    until_s = time.monotonic() + READY_S
+    while (told := terminal.sill("-p", served, "label", "churn", request, "false")).code and time.monotonic() < until_s:
+        time.sleep(0.3)
+
+    assert told.out == "kept.\n", told
+    assert terminal.done("-p", served, "label", "churn", request, "false") == "it was known already.\n"
+    shown = terminal.done("-p", served, "explain", request)
+    assert f"{request} was answered 'false', true: false" in shown
+    assert "sill://shop/models/churn/1" in shown
+    assert terminal.json("-p", served, "explain", request)["label"] == "false"
+    terminal.sill("-p", served, "label", "churn", "req-x", "true").refused("not_found", "req-x", "Take the id")
+    terminal.sill("-p", served, "explain", "req-x").refused("not_found", "req-x")
+
+
+def test_wrong_features_are_refused(terminal: Terminal, served: str) -> None:
+    terminal.sill("-p", served, "infer", "churn", '{"age": 30').refused("invalid_value", "no JSON object", '"age": 41')
+    terminal.sill("-p", served, "infer", "nope", FEATURES).refused("not_found", "no endpoint 'nope'")
+    terminal.sill("-p", served, "infer", "churn", FEATURES, "--entity", "x").refused("invalid_value", "NAME=VALUE")
+
+
+def test_an_endpoint_and_its_revisions_are_shown(terminal: Terminal, served: str) -> None:
+    assert terminal.json("-p", served, "endpoints")[0]["name"] == "churn"
+    shown = terminal.on_terminal("-p", served, "endpoints")
+
+    assert "/v2/models/shop/churn/infer" in shown.out
+    assert all(len(line) <= 80 for line in shown.out.splitlines())
+    assert "first revision of the endpoint" in terminal.done("-p", served, "endpoints", "churn")
+    terminal.sill("-p", served, "endpoints", "nope").refused("not_found", "no endpoint 'nope'")
+
+
+def test_what_cannot_be_rolled_out_or_approved_is_refused(terminal: Terminal, served: str) -> None:
+    terminal.sill("-p", served, "deploy", "churn", "1").refused("conflict", "revision 1 of endpoint 'churn' already")
+    terminal.sill("-p", served, "deploy", "churn", "9").refused("not_found", "churn/9")
+    terminal.sill("-p", served, "approve", "churn", "1").refused("conflict", "awaits no approval")
+    assert terminal.sill("-p", served, "revert", "nope").code == 2
+    terminal.sill("-p", served, "revert", "churn").refused("conflict")
+
+
+def test_what_watches_is_listed(terminal: Terminal, served: str) -> None:
+    assert terminal.json("-p", served, "monitors")[0]["spec"]["endpoint"] == "churn"
+    assert "churn" in terminal.done("-p", served, "monitors")
+    assert terminal.json("-p", served, "incidents", "--open") == []
+    assert terminal.done("-p", served, "incidents").startswith("no incident in project 'shop'")
+    assert terminal.json("-p", served, "triggers")[0]["name"] == "churn-retrain-drift"
+    assert "no drift on churn so far" in terminal.done("-p", served, "triggers")
+
+
+def test_a_trigger_is_fired_by_hand(terminal: Terminal, served: str) -> None:
+    terminal.sill("-p", served, "fire", "nope").refused("not_found", "no trigger 'nope'")
+    fired = terminal.json("-p", served, "fire", "churn-retrain-drift")
+
+    assert fired["kind"] == "train"
+    assert terminal.sill("-p", served, "cancel", fired["id"]).code in (0, 2)
