@@ -18,8 +18,9 @@ from sill.lake.types import WriteReport
 from sill.models.rules import judge, state_after
 from sill.models.types import ModelVersion, RegisteredModel, VersionSpec
 from sill.runs.training.types import GateSpec, TrainingSpec
-from sill.runs.types import Batch, InlineRun, Run, RunSpec
+from sill.runs.types import Batch, InlineRun, Run
 from sill.sdk.client import Client
+from sill.sources.types import IngestionSpec, Upload
 
 CODE = """
 import numpy as np
@@ -56,19 +57,26 @@ class StandIn:
     updates: list[dict[str, Any]] = field(default_factory=list)
     inline: dict[str, InlineRun] = field(default_factory=dict)
     appended: list[pa.Table] = field(default_factory=list)
-    submitted: dict[str, RunSpec] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    """What other runs left as `result.json`, by run."""
+    ingestions: dict[str, IngestionSpec] = field(default_factory=dict)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    executed: list[str] = field(default_factory=list)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """One call, told by method and path."""
         body = request.read()
         place = request.url.path.removeprefix("/api/v1/projects/p/")
         try:
-            return self._answer(request.method, place, body, request.headers.get("idempotency-key", ""))
+            key = request.headers.get("idempotency-key", "")
+            return self._answer(request.method, place, body, key, request.url.params)
         except NotFound as missing:
             return httpx.Response(404, content=msgspec.json.encode(missing.to_dict()))
 
-    def _answer(self, method: str, place: str, body: bytes, key: str) -> httpx.Response:
+    def _answer(self, method: str, place: str, body: bytes, key: str, query: httpx.QueryParams) -> httpx.Response:
         parts = place.split("/")
+        if parts[0] in ("ingestions", "uploads"):
+            return self._sources(parts, body, query)
         if place.endswith("training-set"):
             return httpx.Response(200, content=stream(self.table), headers={"X-Sill-Snapshot": "41"})
         if parts[0] == "features":
@@ -86,19 +94,19 @@ class StandIn:
         if parts[0] == "tables":
             table = pa.ipc.open_stream(body).read_all()
             self.appended.append(table)
-            count = table.num_rows
-            return show(
-                WriteReport(
-                    project="p",
-                    table=parts[1],
-                    rows_in=count,
-                    rows_written=count,
-                    rows_repaired=0,
-                    rows_quarantined=0,
-                    rows_dropped=0,
-                )
-            )
+            return show(report(parts[1], table.num_rows))
         return self._runs(method, place, body, key)
+
+    def _sources(self, parts: list[str], body: bytes, query: httpx.QueryParams) -> httpx.Response:
+        if parts[0] == "uploads":
+            name, digest = query["name"], hashlib.sha256(body).hexdigest()
+            self.uploads[name] = body
+            return show(Upload(digest=digest, name=name, size_bytes=len(body), url=f"upload://{digest}/{name}"))
+        if parts[-1] == "execute":
+            self.executed.append(parts[1])
+            return show(report("rows", 3))
+        self.ingestions[parts[1]] = msgspec.json.decode(body, type=IngestionSpec)
+        return show(None)
 
     def _models(self, method: str, parts: list[str], body: bytes) -> httpx.Response:
         if method == "POST":
@@ -133,11 +141,26 @@ class StandIn:
         if place.endswith("/inline"):
             self.inline[key] = inline = msgspec.json.decode(body, type=InlineRun)
             return show(Run(id="run-trial0001", project="p", spec=inline.spec, state=inline.state))
+        if place.endswith("artifacts/result.json"):
+            return show(self.results[place.split("/")[1]])
         raise NotFound(f"{method} {place}")
 
     def metrics(self) -> dict[str, float]:
         """Last value of each metric."""
         return {metric.key: metric.value for batch in self.batches for metric in batch.metrics}
+
+
+def report(table: str, rows: int) -> WriteReport:
+    """A write of rows that were all right."""
+    return WriteReport(
+        project="p",
+        table=table,
+        rows_in=rows,
+        rows_written=rows,
+        rows_repaired=0,
+        rows_quarantined=0,
+        rows_dropped=0,
+    )
 
 
 def stream(table: pa.Table) -> bytes:

@@ -3,12 +3,14 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,11 @@ class Said(NamedTuple):
     def json(self) -> Any:
         """Standard output as the one document it has to be."""
         return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        """What a person sees, without what steers colours and bars."""
+        return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in self.out.splitlines()]
 
     def refused(self, code: str, *phrases: str) -> None:
         """It ended as an error of the caller's: told on standard error, in one form, without a traceback."""
@@ -71,6 +78,19 @@ class Terminal:
         ended = self.sill(*arguments, said=said, cwd=cwd, **variables)
         assert ended.code == 0, (arguments, ended)
         return ended.out
+
+    def refused(self, *wrong: tuple[str, ...], cwd: Path | None = None, **variables: str) -> None:
+        """Commands, all of which end as errors; each begins with the code and phrases of its error.
+
+        They are tried two at a time, `("not_found|no run|ps", "why", "run-…")`.
+        """
+
+        def attempt(one: tuple[str, ...]) -> None:
+            code, *phrases = one[0].split("|")
+            self.sill(*one[1:], cwd=cwd, **variables).refused(code, *phrases)
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(attempt, wrong))
 
     def json(self, *arguments: str, cwd: Path | None = None) -> Any:
         """What a command that has to do well prints with `--json`: one document, and nothing on standard error."""

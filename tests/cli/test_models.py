@@ -25,8 +25,6 @@ def test_a_model_and_its_versions_and_card_are_shown(terminal: Terminal, served:
     assert "champion=1" in terminal.done("-p", served, "models")
     assert "accepted" in terminal.done("-p", served, "models", "churn")
     assert terminal.done("-p", served, "models", "churn", "1").startswith("# churn")
-    terminal.sill("-p", served, "models", "nope").refused("not_found", "no model 'nope' in project 'shop'")
-    terminal.sill("-p", served, "models", "churn", "9").refused("not_found", "churn/9")
 
 
 def test_an_answer_is_given_labelled_and_explained(terminal: Terminal, served: str) -> None:
@@ -43,14 +41,6 @@ def test_an_answer_is_given_labelled_and_explained(terminal: Terminal, served: s
     assert f"{request} was answered 'false', true: false" in shown
     assert "sill://shop/models/churn/1" in shown
     assert terminal.json("-p", served, "explain", request)["label"] == "false"
-    terminal.sill("-p", served, "label", "churn", "req-x", "true").refused("not_found", "req-x", "Take the id")
-    terminal.sill("-p", served, "explain", "req-x").refused("not_found", "req-x")
-
-
-def test_wrong_features_are_refused(terminal: Terminal, served: str) -> None:
-    terminal.sill("-p", served, "infer", "churn", '{"age": 30').refused("invalid_value", "no JSON object", '"age": 41')
-    terminal.sill("-p", served, "infer", "nope", FEATURES).refused("not_found", "no endpoint 'nope'")
-    terminal.sill("-p", served, "infer", "churn", FEATURES, "--entity", "x").refused("invalid_value", "NAME=VALUE")
 
 
 def test_an_endpoint_and_its_revisions_are_shown(terminal: Terminal, served: str) -> None:
@@ -58,17 +48,26 @@ def test_an_endpoint_and_its_revisions_are_shown(terminal: Terminal, served: str
     shown = terminal.on_terminal("-p", served, "endpoints")
 
     assert "/v2/models/shop/churn/infer" in shown.out
-    assert all(len(line) <= 80 for line in shown.out.splitlines())
+    assert all(len(line) <= 80 for line in shown.lines)
     assert "first revision of the endpoint" in terminal.done("-p", served, "endpoints", "churn")
-    terminal.sill("-p", served, "endpoints", "nope").refused("not_found", "no endpoint 'nope'")
 
 
-def test_what_cannot_be_rolled_out_or_approved_is_refused(terminal: Terminal, served: str) -> None:
-    terminal.sill("-p", served, "deploy", "churn", "1").refused("conflict", "revision 1 of endpoint 'churn' already")
-    terminal.sill("-p", served, "deploy", "churn", "9").refused("not_found", "churn/9")
-    terminal.sill("-p", served, "approve", "churn", "1").refused("conflict", "awaits no approval")
-    assert terminal.sill("-p", served, "revert", "nope").code == 2
-    terminal.sill("-p", served, "revert", "churn").refused("conflict")
+def test_what_is_not_there_or_cannot_be_is_refused(terminal: Terminal, served: str) -> None:
+    terminal.refused(
+        ("not_found|no model 'nope' in project 'shop'", "models", "nope"),
+        ("not_found|churn/9", "models", "churn", "9"),
+        ("not_found|no endpoint 'nope'", "endpoints", "nope"),
+        ("conflict|revision 1 of endpoint 'churn' already", "deploy", "churn", "1"),
+        ("conflict|awaits no approval", "approve", "churn", "1"),
+        ("conflict", "revert", "churn"),
+        ("not_found|no trigger 'nope'", "fire", "nope"),
+        ("not_found|req-x|Take the id", "label", "churn", "req-x", "true"),
+        ("not_found|req-x", "explain", "req-x"),
+        ('invalid_value|no JSON object|"age": 41', "infer", "churn", '{"age": 30'),
+        ("not_found|no endpoint 'nope'", "infer", "nope", FEATURES),
+        ("invalid_value|NAME=VALUE", "infer", "churn", FEATURES, "--entity", "x"),
+        SILL_PROJECT=served,
+    )
 
 
 def test_what_watches_is_listed(terminal: Terminal, served: str) -> None:
@@ -81,7 +80,6 @@ def test_what_watches_is_listed(terminal: Terminal, served: str) -> None:
 
 
 def test_a_trigger_is_fired_by_hand(terminal: Terminal, served: str) -> None:
-    terminal.sill("-p", served, "fire", "nope").refused("not_found", "no trigger 'nope'")
     fired = terminal.json("-p", served, "fire", "churn-retrain-drift")
 
     assert fired["kind"] == "train"

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -27,14 +28,15 @@ STAGES_OF_EVENTS = (
     "project|token|secret|access|source|ingestion|table|view|run|training|pipeline|model|endpoint|revision|traffic|"
     "labels|monitor|window|incident|trigger"
 )
+SHARED_OPTIONS = {"--json", "--project", "--help"}
 COMMAS_FROM = 10_000
 UNITS = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
 
 
 def rows(name: str) -> list[list[str]]:
-    """The rows of all tables of a page, each a list of its cells."""
-    lines = (line.strip() for line in text_of(name).splitlines())
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|")]
+    """The rows of all tables of a page, heads too, each a list of its cells."""
+    lines = [line.strip() for line in text_of(name).splitlines() if line.startswith("|") and set(line) - set("|-: ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -50,13 +52,25 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("path", "command"), sorted(commands(), key=lambda item: item[0]), ids=lambda item: str(item))
-def test_command_is_documented_with_its_options(path: str, command: Any) -> None:
+def test_command_is_documented_with_its_options_and_an_example(path: str, command: Any) -> None:
     row = next((row for row in rows("docs/cli.md") if re.match(rf"`{path}( [A-Z\[-].*)?`$", row[0])), None)
-    options = [name for each in command.params for name in each.opts if name.startswith("--") and name != "--help"]
+    options = {name for each in command.params for name in each.opts if name.startswith("--")} - SHARED_OPTIONS
 
     assert row is not None, f"`{path}` has no row in docs/cli.md"
     assert row[1] == command.help.splitlines()[0], "the row's second cell is the command's help"
-    assert [name for name in options if f"`{name}" not in row[2]] == []
+    assert {name for name in options if f"`{name}`" not in row[2]} == set()
+    assert parses(command, path, row[3].strip("`"))
+
+
+def parses(command: Any, path: str, example: str) -> bool:
+    """True if the command would take the example's arguments; else its parser raises."""
+    words = shlex.split(example.partition(" < ")[0])
+    words = words[words.index("sill") :]
+    if words[1] == "-p":
+        del words[1:3]
+    named = len(path.split())
+    assert " ".join(words[:named]) == path
+    return bool(command.make_context(path, words[named:]))
 
 
 @pytest.mark.parametrize("name", Settings.__struct_fields__)
@@ -209,7 +223,7 @@ def tables_of_fields(page: Path) -> Iterator[tuple[str, list[list[str]]]]:
     ]
     for head in heads:
         body = []
-        for row in listed[head + 2 :]:
+        for row in listed[head + 1 :]:
             if not re.fullmatch(r"`[a-z_0-9]+`", row[0]):
                 break
             body.append(row)

@@ -216,3 +216,10 @@ async def test_a_deleted_view_is_gone(features: Features, lake: Lake) -> None:
     await features.delete(ROOT, "churn", "orders")
     with pytest.raises(NotFound):
         await look(features, 1)
+
+
+@pytest.mark.anyio
+async def test_sql_that_is_wrong_is_refused_before_there_are_rows(features: Features) -> None:
+    view = FeatureView(project="p", name="v", entity=("id",), table="later", sql="select id, at, load from later")
+    with pytest.raises(InvalidValue, match=r"syntax error at or near \",\" \(behind 'select id, at'\)"):
+        await features.declare(PLATFORM, view)

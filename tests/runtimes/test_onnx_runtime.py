@@ -1,5 +1,9 @@
 """ONNX Runtime passes the contract of runtimes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,3 +63,15 @@ def test_texts_where_numbers_belong_are_refused(bundle: bytes) -> None:
 def test_a_device_that_is_not_there_is_refused(bundle: bytes) -> None:
     with pytest.raises(Refused, match="'tpu' is not there"):
         open_runtime("onnx", bundle, "tpu")
+
+
+def test_loading_a_model_reports_nothing_to_the_librarys_maker(bundle: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(bundle)
+    load = "import sys; from pathlib import Path; from sill.runtimes.port import open_runtime as o; o('onnx', Path(sys.argv[1]))"
+    quiet = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment = quiet | {"TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path / "home")}
+    for folder in ("tmp", "home"):
+        (tmp_path / folder).mkdir()
+    subprocess.run([sys.executable, "-c", load, str(tmp_path)], env=environment, check=True)
+
+    assert [*(tmp_path / "tmp").iterdir(), *(tmp_path / "home").iterdir()] == [], "its session file is there"

@@ -203,6 +203,8 @@ class Features:
 
     async def _try(self, view: FeatureView) -> None:
         """Read one row, so that a view that cannot work is refused when it is declared."""
+        if view.sql:
+            await self._lake.check_sql(view.sql)
         try:
             snapshots = await self._snapshots(view)
         except NotFound:

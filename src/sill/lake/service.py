@@ -156,6 +156,15 @@ class Lake:
         bounds = sql.Bounds(seconds=self._settings.sql_seconds_max, rows=query.limit)
         return await asyncio.to_thread(sql.query, query.query, self._loader(project, query.snapshots), bounds)
 
+    async def check_sql(self, query: str) -> None:
+        """Returns if a query is one SELECT that is allowed, whether or not its tables are there yet.
+
+        Raises:
+            InvalidValue: it is not SQL.
+            Refused: it is SQL that is not allowed.
+        """
+        await asyncio.to_thread(sql.table_names, query)
+
     async def _change(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writers, work, self._parts, *arguments)
 

@@ -5,6 +5,7 @@ files, settings or other sources. The tables it names are read from the lake, ve
 itself may open no file, load no extension and change no setting, and is interrupted when its time is over.
 """
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ QUERIES_AT_ONCE_MAX = 4
 MEMORY = "1GB"
 THREADS = 2
 ROWS_PER_BATCH = 10_000
+PLACE_LENGTH = 40
 TRUNCATED = b"sill.truncated"
 """Key of the result's metadata that is there when rows beyond the limit were left out."""
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
@@ -222,5 +224,16 @@ def _run(connection: Any, text: str, bounds: Bounds) -> "pa.Table":
 
 
 def _told(wrong: Exception) -> InvalidValue:
-    first = str(wrong).strip().splitlines()[0] if str(wrong).strip() else type(wrong).__name__
-    return InvalidValue(f"DuckDB says: {shorten(first, 300)}", fix="Correct the query.", field="query")
+    lines = str(wrong).strip().splitlines() or [type(wrong).__name__]
+    said = f"DuckDB says: {shorten(lines[0], 300)}{_place(lines)}"
+    return InvalidValue(said, fix="Correct the query.", field="query")
+
+
+def _place(lines: list[str]) -> str:
+    """Where the error is, in the query's own words: DuckDB shows the line, and a caret in the next."""
+    for shown, caret in itertools.pairwise(lines):
+        if shown.startswith("LINE ") and set(caret.strip()) == {"^"}:
+            at = caret.index("^")
+            before = shown[:at].partition(": ")[2]
+            return f" (behind {before[-PLACE_LENGTH:].strip()!r})" if before.strip() else ""
+    return ""

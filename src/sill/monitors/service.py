@@ -209,15 +209,17 @@ class Monitors:
         await self._database.write(lambda tx: self._keep(tx, spec, endpoint, reference, folded, found))
         return len(rows) >= ROWS_MAX
 
-    async def note_problem(self, spec: MonitorSpec, problem: str) -> None:
-        """Say on the monitor itself why it is not up to date."""
+    async def note_problem(self, spec: MonitorSpec, problem: str) -> bool:
+        """Say on the monitor itself why it is not up to date; true if it did not say so already."""
 
-        def note(tx: Tx) -> None:
+        def note(tx: Tx) -> bool:
             state = STATES.find(tx.connection, spec.project, spec.name)
-            if state is not None and state.problem != problem:
-                STATES.replace(tx, replace(state, problem=problem))
+            if state is None or state.problem == problem:
+                return False
+            STATES.replace(tx, replace(state, problem=problem))
+            return True
 
-        await self._database.write(note)
+        return await self._database.write(note)
 
     def _keep(
         self,

@@ -54,6 +54,8 @@ class MonitorWorker:
             except Conflict:
                 return  # another control plane was faster
             except Exception as wrong:  # the edge of the worker: one bad monitor must not stop the others
-                logger.warning("monitor %s/%s is not up to date: %s", spec.project, spec.name, wrong, exc_info=True)
-                await self._monitors.note_problem(spec, str(wrong))
+                is_new = await self._monitors.note_problem(spec, str(wrong))
+                if is_new:  # it is met again at every wake-up; one line in the log is enough
+                    trace = None if isinstance(wrong, SillError) else wrong
+                    logger.warning("monitor %s/%s is not up to date: %s", spec.project, spec.name, wrong, exc_info=trace)
                 return

@@ -8,6 +8,8 @@ from sill.runs.types import Run
 
 AGENT = (sys.executable, "-I", "-u", "-m", "sill.agent")
 """What platform kinds run. Isolated: variables and files of the run cannot change what the agent imports."""
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+"""A run's libraries do not report to their makers, unless the run asks for it."""
 TOKEN_MARGIN_S = 600
 TOKEN_S_MAX = 7 * 24 * 3600
 """How long the token of a run without a timeout is good for."""
@@ -25,7 +27,7 @@ def start_spec(run: Run, token: str, settings: Settings) -> StartSpec:
         run_id=run.id,
         attempt=run.attempt,
         command=spec.command or AGENT,
-        env={**_seed(spec.seed), **spec.env, **_place(run, token, settings)},
+        env={**QUIET, **_seed(spec.seed), **spec.env, **_place(run, token, settings)},
         redact=(token,),
         task=spec.task,
         workers=spec.resources.workers,

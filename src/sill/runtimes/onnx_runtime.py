@@ -1,5 +1,6 @@
 """ONNX Runtime behind the port. scikit-learn, XGBoost and Torch models enter here, exported by `runs.training`."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ SIGNATURE_KEY = "sill.signature"
 THREADS = 1
 """Threads inside one operator. One is quickest for small models, and keeps a worker's use of the machine predictable."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Without it the official builds (1.29 and later) send events about each process and model to their maker."""
 _LOG_ERRORS = 3
 
 # ONNX Runtime's type name → the Open Inference Protocol's datatype and NumPy's name
@@ -127,6 +130,7 @@ def read_model(bundle: Path) -> bytes:
 
 
 def _session(data: bytes, device: str, threads: int) -> Any:
+    os.environ[NO_TELEMETRY] = "1"  # the library reads it when it is imported
     import onnxruntime
 
     kind = device.partition(":")[0]

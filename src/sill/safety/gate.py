@@ -1,5 +1,6 @@
 """The first layer around an app: checks the head, limits the body, and makes every answer safe. Rights are left to others."""
 
+import errno
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sill.core.clock import Clock, Ids, SystemClock
-from sill.core.errors import Limited, MethodNotAllowed, SillError
+from sill.core.errors import Limited, MethodNotAllowed, SillError, Unavailable
 from sill.core.names import shorten
 from sill.safety.gate_body import Body
 from sill.safety.gate_rules import METHODS, GateLimits, Head, check_head
@@ -243,6 +244,8 @@ def _sill_error(raised: BaseException) -> SillError | None:
         return raised
     if isinstance(raised, BaseExceptionGroup):
         return next(filter(None, map(_sill_error, raised.exceptions)), None)
+    if isinstance(raised, OSError) and raised.errno in NO_SPACE:
+        return Unavailable("the disk is full; nothing was changed.", fix="Free some space, then try again.")
     return None
 
 

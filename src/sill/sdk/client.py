@@ -1,6 +1,7 @@
 """The one HTTP client behind the SDK and the CLI: finds the server and its token, sends, and turns errors back."""
 
 import os
+import ssl
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,7 +54,7 @@ class Client:
             _check_address(address)
         self.project = check_name(project or os.environ.get("SILL_PROJECT", "") or "default", "project")
         self._token = token or os.environ.get("SILL_TOKEN", "") or _root_token(settings.home / "token")
-        self._http = http or httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        self._http = http or open_http(self.url, TIMEOUT_S)
         self._is_patient = is_patient
 
     @property
@@ -160,8 +161,19 @@ class Client:
 
     def _unreachable(self) -> Unavailable:
         return Unavailable(
-            f"no Sill answers at {self.url}.", fix="Start it with `sill up`, or set SILL_PORT or SILL_URL to where it is."
+            f"no Sill answers at {self.url}.",
+            fix="Start it with `sill up`, or set SILL_PORT or SILL_URL to where it is.",
         )
+
+
+def open_http(url: str, timeout_s: float) -> httpx.Client:
+    """An httpx client for one server, which no proxy of the environment comes between.
+
+    For a plain http address the machine's certificates are not loaded, which takes longer than a call; nothing would be
+    trusted by them.
+    """
+    verify = True if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.Client(timeout=timeout_s, trust_env=False, verify=verify)
 
 
 def raise_for_error(answer: httpx.Response) -> None:
@@ -201,7 +213,11 @@ def _check_path(path: str) -> None:
     Raises:
         InvalidValue: there is one.
     """
-    wrong = [part for part in path.split("/")[1:] if part in ("", ".", "..") or not part.isprintable() or set(part) & set("?#\\")]
+    wrong = [
+        part
+        for part in path.split("/")[1:]
+        if part in ("", ".", "..") or not part.isprintable() or set(part) & set("?#\\")
+    ]
     if wrong:
         raise InvalidValue(
             f"{shorten(wrong[0])!r} is not a name: lower-case letters, digits and . _ - are allowed.",

@@ -10,7 +10,7 @@ import msgspec
 
 from sill.core.errors import InvalidValue, SillError, Unavailable, every_error
 from sill.core.values import Value
-from sill.sdk.client import Client
+from sill.sdk.client import Client, open_http
 from sill.traffic.types import (
     Decision,
     Explanation,
@@ -52,7 +52,7 @@ class Traffic:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        self._http = open_http(client.inference_url, TIMEOUT_S)
 
     def close(self) -> None:
         """Let go of the connections to the inference plane."""

@@ -182,7 +182,7 @@ class Sources:
                 self._settings.blob_url,
             )
             try:
-                return read_source(source, secret, fetcher, self._allowed, self._limits)
+                return _located(source, read_source(source, secret, fetcher, self._allowed, self._limits))
             except SillError as wrong:
                 if not secret:
                     raise
@@ -192,6 +192,19 @@ class Sources:
         if self._database.read_sync(lambda connection: UPLOADS.find(connection, project, digest)) is None:
             raise NotFound(f"no upload {digest} in project {project!r}.", fix="Upload the file again.")
         return self._blobs.open(digest)
+
+
+def _located(source: Source, unified: Unified) -> Unified:
+    """For an upload, `_source` as `upload://DIGEST/NAME`: a name alone would not say which bytes the rows came from."""
+    if not source.url.startswith("upload://"):
+        return unified
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    place = unified.table.schema.get_field_index("_source")
+    upload = source.url.rpartition("/")[0]
+    full = pc.binary_join_element_wise(pa.scalar(upload), unified.table.column(place), "/")
+    return unified._replace(table=unified.table.set_column(place, "_source", full))
 
 
 def redacted(wrong: SillError, secret: str) -> SillError:

@@ -55,6 +55,7 @@ class ControlPlane:
         self.port = free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
         self.inference_url = f"http://127.0.0.1:{self.port + 1}"
+        self.command: tuple[str, ...] = (sys.executable, "-m", "sill.api")
         self.process: subprocess.Popen[bytes] | None = None
         given = {f"SILL_{name.upper()}": value for name, value in settings.items() if value}
         kept = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
@@ -68,7 +69,7 @@ class ControlPlane:
         self._started_s = time.monotonic()
         with (self.home / "up.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sill.api"],
+                self.command,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

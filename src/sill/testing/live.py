@@ -36,6 +36,8 @@ class Live:
         self.inference_url = f"http://127.0.0.1:{self.port + 1}"
         self.settings = settings
         self.run_id = ""
+        self.started: list[psutil.Process] = []
+        """What ran when `fill` was done."""
         self.process: subprocess.Popen[bytes] | None = None
         self.tokens: dict[str, str] = {}
 
@@ -171,10 +173,12 @@ def fill(platform: Live) -> None:
         client.put(f"/api/v1{at}/runs/{run['id']}/artifacts/thing.txt", content=b"kept").raise_for_status()
         until_s = time.monotonic() + READY_S
         while time.monotonic() < until_s:
+            has_ticked = ask(client, "GET", f"{at}/triggers/thing")["reason"] != ""
             is_running = ask(client, "GET", f"{at}/runs/{run['id']}")["state"] == "running"
             revisions = ask(client, "GET", f"{at}/endpoints/thing")["revisions"]
             has_begun = "sleep" in [process.name() for process in platform.processes()]
-            if is_running and has_begun and [revision["state"] for revision in revisions] == ["live"]:
+            if has_ticked and is_running and has_begun and [revision["state"] for revision in revisions] == ["live"]:
+                platform.started = platform.processes()
                 return
             time.sleep(0.05)
         raise Unavailable(f"the run does not run, or the endpoint does not answer: {revisions}")

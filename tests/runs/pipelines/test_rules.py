@@ -13,7 +13,7 @@ from sill.runs.types import RunState
 def pipeline(**needs: str) -> PipelineSpec:
     """`pipeline(a="", b="a")`: b needs a."""
     steps = tuple(StepSpec(name=name, function=name, needs=tuple(of.split())) for name, of in needs.items())
-    return PipelineSpec(project="p", name="nightly", steps=steps, code="c0de")
+    return PipelineSpec(project="p", name="nightly", steps=steps, code="c0de" * 16)
 
 
 def test_steps_come_after_those_they_need() -> None:
