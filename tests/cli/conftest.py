@@ -61,7 +61,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 @pytest.fixture(scope="session")
 def terminal(platform: Live, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
     """Stands in an empty folder."""
-    return Terminal(platform.home, platform.port, tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("cache"))
+    return Terminal(platform.home, platform.port, tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="session")

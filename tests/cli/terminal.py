@@ -47,7 +47,7 @@ class Said(NamedTuple):
 class Terminal:
     """Runs commands against one platform."""
 
-    def __init__(self, home: Path, port: int, cwd: Path, cache: Path) -> None:
+    def __init__(self, home: Path, port: int, cwd: Path) -> None:
         self.home = home
         self.cwd = cwd
         kept = {
@@ -56,7 +56,6 @@ class Terminal:
         self.environment = kept | {
             "SILL_HOME": str(home),
             "SILL_PORT": str(port),
-            "PYTHONPYCACHEPREFIX": str(cache),
             "PATH": f"{Path(SILL).parent}:{os.environ['PATH']}",
         }
 

@@ -38,16 +38,19 @@ def test_a_secret_is_read_from_standard_input_and_never_shown(terminal: Terminal
     terminal.sill("secrets", "put", "warehouse", "-p", "shop").refused("invalid_value", "empty")
 
 
-def test_projects_costs_and_lineage_are_told(terminal: Terminal, shop: Path) -> None:
+def test_projects_and_costs_are_told(terminal: Terminal, shop: Path) -> None:
     assert "customers that leave" in terminal.done("projects")
-    assert "shop" in {each["project"] for each in terminal.json("projects")}
     assert terminal.json("costs", "-p", "shop")["total"]["usd"] > 0
     assert "total" in terminal.done("costs", "-p", "shop")
-    [run] = [each["id"] for each in terminal.json("ps", "-p", "shop") if each["kind"] == "ingest"]
-    edges = terminal.json("lineage", f"sill://shop/runs/{run}", "--down")["edges"]
-    shown = terminal.done("lineage", f"sill://shop/runs/{run}", "--down")
-    assert edges
-    assert all(edge["target"] in shown for edge in edges)
+
+
+def test_what_a_model_was_made_from_is_told_both_ways(terminal: Terminal, served: str) -> None:
+    edges = terminal.json("lineage", f"sill://{served}/models/churn/1")["edges"]
+    run = next(edge["source"] for edge in edges if edge["kind"] == "registered")
+    shown = terminal.done("lineage", run, "--down")
+
+    assert shown.startswith(f"{run}\n")
+    assert f"sill://{served}/models/churn/1" in shown
 
 
 def test_what_is_not_allowed_is_refused(terminal: Terminal, shop: Path) -> None:

@@ -61,7 +61,7 @@ def test_help_is_shown_for_nothing_at_all_for_help_and_for_each_command(terminal
     assert "Start with `sill up`" in shown
     assert "Exit codes: 0 done" in shown
     assert "sill run --workers 2" in terminal.done("run", "--help")
-    assert "digits: images" in terminal.done("demo", "--help")
+    assert "--keep" in terminal.done("demo", "--help")
 
 
 def test_a_shell_can_complete(terminal: Terminal) -> None:

@@ -55,14 +55,11 @@ def test_an_endpoint_and_its_revisions_are_shown(terminal: Terminal, served: str
 def test_what_is_not_there_or_cannot_be_is_refused(terminal: Terminal, served: str) -> None:
     terminal.refused(
         ("not_found|no model 'nope' in project 'shop'", "models", "nope"),
-        ("not_found|churn/9", "models", "churn", "9"),
-        ("not_found|no endpoint 'nope'", "endpoints", "nope"),
         ("conflict|revision 1 of endpoint 'churn' already", "deploy", "churn", "1"),
         ("conflict|awaits no approval", "approve", "churn", "1"),
         ("conflict", "revert", "churn"),
         ("not_found|no trigger 'nope'", "fire", "nope"),
         ("not_found|req-x|Take the id", "label", "churn", "req-x", "true"),
-        ("not_found|req-x", "explain", "req-x"),
         ('invalid_value|no JSON object|"age": 41', "infer", "churn", '{"age": 30'),
         ("not_found|no endpoint 'nope'", "infer", "nope", FEATURES),
         ("invalid_value|NAME=VALUE", "infer", "churn", FEATURES, "--entity", "x"),

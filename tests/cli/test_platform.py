@@ -1,5 +1,6 @@
 """up, open, apply, top, doctor, backup, restore, demo, and what is said when nobody answers."""
 
+import json
 import os
 import stat
 import time
@@ -61,6 +62,7 @@ def test_mistyped_commands_are_told_what_there_is(terminal: Terminal) -> None:
         ("invalid_value|Missing argument|sill infer --help", "infer"),
         ("invalid_value|nope", "demo", "nope"),
     )
+    assert json.loads(terminal.sill("ps", "--bogus", "--json").err)["code"] == "invalid_value"
 
 
 def test_a_project_is_applied_twice_and_the_second_time_changes_nothing(terminal: Terminal, shop: Path) -> None:

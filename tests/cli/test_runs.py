@@ -123,9 +123,11 @@ def test_a_run_can_be_looked_at_and_tried_again(terminal: Terminal) -> None:
 
 def test_a_run_that_is_not_there_is_not_found(terminal: Terminal) -> None:
     unknown = "run-01m7yfj6p3yrp5atqq43"
-    commands = ("logs", "why", "cancel", "retry", "metrics")
-    terminal.refused(*(("not_found|project 'default'", command, unknown) for command in commands))
-    terminal.refused(("invalid_value|'nope' is not an id", "why", "nope"))
+    terminal.refused(
+        ("not_found|project 'default'", "logs", unknown),
+        ("not_found|project 'default'", "cancel", unknown),
+        ("invalid_value|'nope' is not an id", "why", "nope"),
+    )
 
 
 def test_trainings_and_pipelines_are_listed_and_started(terminal: Terminal, shop: Path) -> None:

@@ -131,13 +131,14 @@ def test_the_explained_answer_leads_to_its_source_row(story: str, request: pytes
     assert len(chain["code"]["facts"]["digest"]) == 64
     assert int(chain["snapshot"]["facts"]["version"]) == facts["ingest"]["snapshot_id"]
     assert int(chain["source"]["facts"]["rows"]) > 0
+    assert len(chain["source"]["facts"]["digest"]) == 64
     assert all(value for link in chain.values() for value in link["facts"].values())
 
 
 def test_the_source_row_is_the_line_that_was_written(cancer: Facts, digits: Facts) -> None:
-    assert links(cancer)["source"]["address"] in ("clinic_north.csv", "clinic_south.jsonl")
+    assert links(cancer)["source"]["address"].rpartition("/")[2] in ("clinic_north.csv", "clinic_south.jsonl")
     entity = digits["explained"]["request"]["entity"]["name"]
-    assert links(digits)["source"]["address"] == f"images.zip/{entity}"
+    assert links(digits)["source"]["address"].endswith(f"images.zip/{entity}")
 
 
 @pytest.mark.parametrize("story", ["cancer", "digits"])

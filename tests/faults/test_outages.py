@@ -1,6 +1,7 @@
 """The database goes away, or the disk is full: what was acknowledged is there, and work goes on without a restart."""
 
 import contextlib
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,19 @@ from sill.testing.faults.ledger import Ledger
 from sill.testing.faults.storm import Aftermath, asking, prepare, settle, writing
 from sill.testing.servers import Postgres
 
+NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 SEED = 20_26
 DISK_BYTES = 64 * 1024**2
 PROJECT = "full"
+
+
+def can_mount() -> bool:
+    """Whether this machine has user namespaces with mounts of their own."""
+    with contextlib.suppress(OSError):
+        return (
+            subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
+        )
+    return False
 
 
 @pytest.fixture
@@ -39,11 +50,10 @@ def test_postgres_may_go_and_come_back(own_postgres: Postgres, tmp_path: Path) -
         plane.start()
         after = Aftermath(plane, Ledger(), prepare(plane))
         with writing(after, SEED), asking(after):
-            for _ in range(2):
-                time.sleep(2.0)
-                own_postgres.kill()
-                time.sleep(0.7)
-                own_postgres.start()
+            time.sleep(2.0)
+            own_postgres.kill()
+            time.sleep(0.7)
+            own_postgres.start()
             time.sleep(2.0)
         settle(after)
 
@@ -69,7 +79,7 @@ def small_disk(tmp_path: Path) -> Iterator[ControlPlane]:
         move = f"mount -t tmpfs -o size={DISK_BYTES} tmpfs {tmp_path}/disk && cp -a {plane.home}/. {tmp_path}/disk/"
         (tmp_path / "disk").mkdir()
         onto = f"mount --bind {tmp_path}/disk {plane.home} && exec {sys.executable} -m sill.api"
-        plane.command = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f"{move} && {onto}")
+        plane.command = (*NAMESPACE, "sh", "-c", f"{move} && {onto}")
         plane.start()
         yield plane
     finally:
@@ -92,7 +102,7 @@ def full(plane: ControlPlane) -> Iterator[None]:
         filler.unlink()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a disk of its own is mounted with Linux namespaces")
+@pytest.mark.skipif(not can_mount(), reason="this machine lets nobody mount a small disk in a namespace of his own")
 def test_a_full_disk_refuses_and_loses_nothing(small_disk: ControlPlane) -> None:
     client = small_disk.client(PROJECT)
     tables, governance = Tables(client), Governance(client)

@@ -220,6 +220,6 @@ async def test_a_deleted_view_is_gone(features: Features, lake: Lake) -> None:
 
 @pytest.mark.anyio
 async def test_sql_that_is_wrong_is_refused_before_there_are_rows(features: Features) -> None:
-    view = FeatureView(project="p", name="v", entity=("id",), table="later", sql="select id, at, load from later")
+    view = FeatureView(project="churn", name="v", entity=("id",), table="later", sql="select id, at, load from later")
     with pytest.raises(InvalidValue, match=r"syntax error at or near \",\" \(behind 'select id, at'\)"):
-        await features.declare(PLATFORM, view)
+        await features.declare(ROOT, view)

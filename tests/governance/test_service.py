@@ -357,3 +357,11 @@ async def more(governance: Governance, after: dict[str, int]) -> bool:
 def fill_endpoints(tx: Tx) -> None:
     row = {column.name: 0 if column.type.python_type is int else "x" for column in ENDPOINTS.c}
     tx.execute(ENDPOINTS.insert().values(row | {"project": "churn"}))
+
+
+async def test_a_project_whose_making_is_sent_again_is_made_once(governance: Governance) -> None:
+    made = [await governance.create_project(ROOT, Project(project="churn"), key="k") for _ in range(2)]
+
+    assert made[0] == made[1]
+    with pytest.raises(Conflict):
+        await governance.create_project(ROOT, Project(project="churn"))

@@ -148,10 +148,10 @@ async def test_quarantined_rows_are_kept_as_they_came_with_the_reason(lake: Lake
     report = await lake.append(PLATFORM, "p", "people", people([10, 400, None]))
     kept = await lake.quarantine(PLATFORM, "p", "people")
 
-    assert report.quarantined == {"age is not within any to 120": 1}
+    assert report.quarantined == {"age is not at most 120": 1}
     assert report.repaired == {"age was missing": 1}
     assert kept.select(["id", "age", "_reason", "_source_row"]).to_pylist() == [
-        {"id": "2", "age": "400", "_reason": "age is not within any to 120", "_source_row": 2}
+        {"id": "2", "age": "400", "_reason": "age is not at most 120", "_source_row": 2}
     ]
     assert [table.name for table in await lake.tables(PLATFORM, "p")] == ["people"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from sill.core.actors import PLATFORM, Actor
 from sill.core.errors import Forbidden, InvalidValue, NotFound
-from sill.endpoints.types import RevisionState, Rollout
+from sill.endpoints.types import EndpointSpec, RevisionState, Rollout
 from sill.features.types import FeatureView
 from sill.runs.types import InlineRun, Provenance, RunSpec, RunState, RunUpdate
 from sill.testing.platform import against
@@ -100,10 +100,40 @@ async def test_labels_join_their_requests_and_repeats_and_strangers_are_counted(
 async def test_a_label_call_with_the_same_key_counts_once(house: Any) -> None:
     await house.serve()
     await house.record("seg-1", house.row(1))
-    reports = [await house.traffic.label(PLATFORM, PROJECT, "churn", labels(req_1="yes"), key="k") for _ in range(2)]
+    reports = []
+    for _ in range(2):
+        reports.append(await house.traffic.label(PLATFORM, PROJECT, "churn", labels(req_1="yes"), key="k"))
+        house.clock.advance(1.0)  # a repeat comes later, and is the same all the same
 
     assert reports[0] == reports[1]
     assert (await live(house)).labelled == 1
+
+
+@pytest.mark.anyio
+async def test_labels_are_in_the_lake_and_joined_or_neither(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.serve()
+    await house.record("seg-1", house.row(1))
+
+    def fail(*_given: Any) -> None:
+        raise LookupError("killed before the commit")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sill.traffic.store.set_label", fail)
+        with pytest.raises(LookupError):
+            await house.traffic.label(PLATFORM, PROJECT, "churn", labels(req_1="yes"), key="k")
+
+    assert (await house.lake.table(PLATFORM, PROJECT, "labels_churn")).rows == 0
+    assert (await house.traffic.label(PLATFORM, PROJECT, "churn", labels(req_1="yes"), key="k")).joined == 1
+
+
+@pytest.mark.anyio
+async def test_one_batch_may_hold_rows_of_several_endpoints(house: Any) -> None:
+    await house.serve()
+    await house.endpoints.apply(PLATFORM, EndpointSpec(project=PROJECT, name="other", model="churn"))
+    await house.settle()
+
+    assert await house.record("seg-1", house.row(1), house.row(2, endpoint="other")) == 2
+    assert (await house.lake.table(PLATFORM, PROJECT, "requests_other")).rows == 1
 
 
 @pytest.mark.anyio

@@ -1,7 +1,6 @@
 """`python -m sill.api`: the control plane's process, as `sill up` starts it."""
 
 import asyncio
-import fcntl
 import gc
 import ipaddress
 import logging
@@ -9,14 +8,13 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 import uvicorn
 
 from sill import __version__
 from sill.api.app import build_app
+from sill.api.home import lock_home, prepare_home
 from sill.api.inference_process import InferenceProcess
 from sill.api.services import Services, build_services
 from sill.core.clock import SystemClock
@@ -121,33 +119,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def prepare_home(home: Path) -> None:
-    """Make the home, readable by its owner only."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (home / "logs").mkdir(mode=0o700, exist_ok=True)
-
-
-def lock_home(home: Path) -> TextIO:
-    """Hold the home's lock as long as the returned file is open.
-
-    Raises:
-        Conflict: another control plane holds it.
-    """
-    file = (home / "control.lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as held:
-        file.seek(0)
-        raise Conflict(
-            f"another Sill (process {file.read().strip() or 'unknown'}) runs on {home}.",
-            fix="Stop it first, or choose another SILL_HOME.",
-        ) from held
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 def listen(settings: Settings) -> socket.socket:

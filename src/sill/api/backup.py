@@ -19,10 +19,13 @@ import msgspec
 from sqlalchemy import Connection, Table, func, insert, select
 
 from sill import __version__
+from sill.api.home import lock_home, prepare_home
 from sill.core.clock import SystemClock
-from sill.core.errors import Conflict, Damaged, InvalidValue, SillError
+from sill.core.errors import Conflict, Damaged, InvalidValue, NotFound, SillError, Unavailable
+from sill.core.names import shorten
 from sill.core.settings import Settings, read_settings
 from sill.core.values import Value
+from sill.safety import strict_json
 from sill.safety.archive import ArchiveLimits, extract
 from sill.safety.paths import Folder
 from sill.safety.private_files import write_private
@@ -55,6 +58,17 @@ def _write(services: "Services") -> Path:
     folder = services.settings.home / "backups"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"sill-{services.clock.now_us()}.tar"
+    try:
+        _fill(path, services)
+    except BaseException as wrong:
+        path.unlink(missing_ok=True)  # what is there of it holds secrets
+        if isinstance(wrong, NotFound):
+            raise Unavailable("something was deleted while the backup was written.", fix="Try again.") from wrong
+        raise
+    return path
+
+
+def _fill(path: Path, services: "Services") -> None:
     digests: dict[str, str] = {}
     with path.open("xb") as file, tarfile.open(fileobj=file, mode="w") as archive:
         os.fchmod(file.fileno(), 0o600)
@@ -75,7 +89,6 @@ def _write(services: "Services") -> Path:
             add(f"keys/{key}", (services.settings.home / "keys" / key).read_bytes())
         manifest = BackupManifest(version=__version__, created_us=services.clock.now_us(), digests=dict(digests))
         add("manifest.json", msgspec.json.encode(manifest))
-    return path
 
 
 def _add_tables(connection: Connection, add: Any) -> None:
@@ -91,15 +104,21 @@ def _rows(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
 
 
 def restore(path: Path, settings: Settings) -> int:
-    """Fill an empty home (or empty big stores) from a backup; returns the number of rows. No Sill may run on it.
+    """Fill an empty home (or empty big stores) from a backup; returns the number of rows.
 
     Raises:
-        Conflict: there is something in the database already.
+        Conflict: there is something in the database already, or a Sill runs on the home.
         Damaged: a file of the backup is not what was written.
         InvalidValue: it is not a backup.
     """
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    prepare_home(settings.home)
+    with lock_home(settings.home):
+        return _restore(path, settings)
+
+
+def _restore(path: Path, settings: Settings) -> int:
     unpacked = settings.home / "restoring"
+    shutil.rmtree(unpacked, ignore_errors=True)  # of a restore that was killed
     unpacked.mkdir(mode=0o700)
     folder = Folder(unpacked)
     declare_every_table()
@@ -128,7 +147,10 @@ def _check(folder: Folder, names: list[str]) -> None:
         raise InvalidValue(
             "this archive is not a backup of Sill: it has no manifest.json.", fix="Give a file `sill backup` wrote."
         )
-    manifest = msgspec.json.decode(folder.open("manifest.json").read(), type=BackupManifest)
+    manifest = strict_json.decode(folder.open("manifest.json").read(), BackupManifest)
+    unlisted = sorted(set(names) - set(manifest.digests) - {"manifest.json"})
+    if unlisted:
+        raise Damaged(f"{shorten(unlisted[0])} is in the backup and was not written to it.", fix="Use another backup.")
     for name, digest in manifest.digests.items():
         if name not in names or hashlib.sha256(folder.open(name).read()).hexdigest() != digest:
             raise Damaged(f"{name} in the backup is missing or is not what was written.", fix="Use another backup.")

@@ -54,14 +54,27 @@ async def _identify(request: Request, route: Route, services: "Services") -> Act
     if route.scope == PUBLIC:
         return NOBODY
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and secret:
-        return await services.governance.authenticate(secret.strip())
-    if SESSION_COOKIE in request.cookies:
-        return await services.governance.authenticate(request.cookies[SESSION_COOKIE])
+    if scheme.lower() != "bearer" or not secret:
+        secret = request.cookies.get(SESSION_COOKIE, "")
+    if secret:
+        try:
+            return await services.governance.authenticate(secret.strip())
+        except Unauthenticated:
+            count_wrong(request, services)
+            raise
     raise Unauthenticated(
         "this route needs a token and none was sent.",
         fix="Send `Authorization: Bearer TOKEN`; the root token lies in SILL_HOME/token.",
     )
+
+
+def count_wrong(request: Request, services: "Services") -> None:
+    """Note a wrong token or code of an address (SECURITY B105). A right one from the same address still comes in.
+
+    Raises:
+        Limited: there were too many of late.
+    """
+    services.wrong_tokens.take(request.client.host if request.client else "")
 
 
 async def _authorise(actor: Actor, route: Route, path: dict[str, str], services: "Services") -> None:

@@ -1,11 +1,13 @@
 """Examines the installation: each finding says what was looked at, how it is, and what to do."""
 
+import asyncio
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from sqlalchemy import text
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from sill.api.services import Services
 
 FREE_BYTES_MIN = 2 * 1024**3
+PROBE_S = 3
 PROBE = b"sill doctor"
 
 
@@ -25,7 +28,7 @@ async def examine(services: "Services", actor: Actor) -> tuple[Finding, ...]:
     """Look at everything once. Changes nothing that lasts."""
     return (
         *examine_home(services.settings),
-        *examine_companions(services.settings),
+        *await asyncio.to_thread(lambda: tuple(examine_companions(services.settings))),
         await _examine_database(services),
         _examine_blobs(services),
         await _examine_audit(services, actor),
@@ -64,12 +67,11 @@ def examine_companions(settings: Settings) -> Iterator[Finding]:
         if not url or url.startswith("sqlite"):
             continue
         parts = urlsplit(url)
-        is_local = (parts.hostname or "") in ("", "localhost", "127.0.0.1", "::1")
-        if not parts.password and not is_local:
+        if is_open(url):
             yield Finding(
                 name=name,
                 status="failure",
-                message=f"the {name} at {parts.hostname} is used without a password.",
+                message=f"the {name} at {parts.hostname} answers anybody who can reach it, without a password.",
                 fix="Give it a password, and put it in the address.",
             )
         else:
@@ -80,6 +82,39 @@ def examine_companions(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             name="tls", status="failure", message=f"{settings.tls_cert} cannot be read.", fix="Set SILL_TLS_CERT right."
         )
+
+
+def is_open(url: str) -> bool:
+    """True if the server at an address lets somebody in who does not know its password. One on a Unix socket is not asked."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return False
+    scheme = parts.scheme.partition("+")[0]
+    return _redis_is_open(url) if scheme in ("redis", "rediss") else _postgres_is_open(url)
+
+
+def _redis_is_open(url: str) -> bool:
+    import redis
+
+    parts = urlsplit(url)
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    try:
+        with redis.Redis.from_url(bare, socket_timeout=PROBE_S, socket_connect_timeout=PROBE_S) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _postgres_is_open(url: str) -> bool:
+    import psycopg
+
+    address = urlunsplit(urlsplit(url)._replace(scheme="postgresql"))
+    try:
+        # A wrong password, not none: none would be looked for in the environment and in ~/.pgpass.
+        with psycopg.connect(address, password=secrets.token_hex(16), connect_timeout=PROBE_S):
+            return True
+    except psycopg.Error:
+        return False
 
 
 async def _examine_database(services: "Services") -> Finding:

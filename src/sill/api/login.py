@@ -2,10 +2,11 @@
 
 from starlette.responses import RedirectResponse, Response
 
-from sill.api.dispatch import SESSION_COOKIE
+from sill.api.dispatch import SESSION_COOKIE, count_wrong
 from sill.api.login_links import LINK_S
 from sill.api.routing import PUBLIC, Call, Routes
 from sill.api.types import LoginLink
+from sill.core.errors import Unauthenticated
 from sill.core.values import Value
 from sill.governance.types import TokenSpec
 
@@ -38,7 +39,11 @@ async def create_login_link(call: Call) -> LoginLink:
 @PAGES.get("/login", scope=PUBLIC, query=LoginQuery, returns=Response)
 async def log_in(call: Call) -> Response:
     """Exchange a login link's code for a session cookie."""
-    session = call.services.login_links.use(call.query.code, call.services.clock.now_us())
+    try:
+        session = call.services.login_links.use(call.query.code, call.services.clock.now_us())
+    except Unauthenticated:
+        count_wrong(call.request, call.services)
+        raise
     answer = RedirectResponse("/", status_code=303)
     is_secure = call.services.settings.url.startswith("https://")
     answer.set_cookie(SESSION_COOKIE, session, max_age=SESSION_S, httponly=True, samesite="strict", secure=is_secure)

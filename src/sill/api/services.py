@@ -27,6 +27,7 @@ from sill.runs.tracking.service import Tracking
 from sill.runs.training.service import Trainings
 from sill.runs.workers import RunWorker
 from sill.safety.limits import MemoryBudget
+from sill.safety.limits import TokenBuckets
 from sill.safety.outbound import Outbound
 from sill.safety.secrets import SecretBox
 from sill.safety.signing import Signer
@@ -43,6 +44,9 @@ from sill.triggers.service import Triggers
 from sill.triggers.workers import TriggerWorker
 
 BODIES_BYTES_MAX = 512 * 1024**2
+
+WRONG_TOKENS_PER_S = 1.0
+WRONG_TOKENS_AT_ONCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Services:
     projects: Projects
     inference: InferenceProcess
     login_links: LoginLinks
+    wrong_tokens: TokenBuckets
+    """How many wrong tokens and login codes an address may send; right ones are not counted."""
     metrics: Metrics
     body_memory: MemoryBudget
     """What the bodies of all requests together may hold."""
@@ -151,6 +157,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         projects=projects,
         inference=inference,
         login_links=LoginLinks(),
+        wrong_tokens=TokenBuckets(WRONG_TOKENS_PER_S, WRONG_TOKENS_AT_ONCE, clock),
         metrics=Metrics(database),
         body_memory=MemoryBudget(BODIES_BYTES_MAX),
         workers=workers,

@@ -10,7 +10,7 @@ from sill import __version__
 from sill.cli import access, data, demo, models, platform, runs
 from sill.cli.client import other_projects, stages
 from sill.cli.options import AsJson, Project, choose
-from sill.cli.output import fail
+from sill.cli.output import Options, fail
 from sill.core.errors import InvalidValue, NotFound, SillError
 
 INTERRUPTED = 130
@@ -67,19 +67,20 @@ def run() -> int:
 
 
 def tell(wrong: Exception) -> int:
-    """Tell what went wrong, without a traceback unless SILL_LOG_LEVEL is `debug`; returns the exit code."""
-    if os.environ.get("SILL_LOG_LEVEL") == "debug":
-        raise wrong
+    """Tell what went wrong and return the exit code. A fault of our own has a traceback only if SILL_LOG_LEVEL is `debug`."""
     if isinstance(wrong, SillError):
         return fail(wrong, _where_else() if isinstance(wrong, NotFound) and "project '" in wrong.message else "")
     if hasattr(wrong, "format_message"):  # a command line that cannot be read
         context = getattr(wrong, "ctx", None)
+        Options.as_json = Options.as_json or "--json" in sys.argv  # it may stand behind what could not be read
         help_of = f"{context.command_path} --help" if context else "sill --help"
         message = wrong.format_message()
         return fail(InvalidValue(message if message.endswith((".", "?")) else f"{message}.", fix=f"See `{help_of}`."))
     if isinstance(wrong, OSError):
         place = f"{wrong.filename}: " if wrong.filename else ""
         return fail(InvalidValue(f"{place}{wrong.strerror or wrong}.", fix="Choose a path that can be used."))
+    if os.environ.get("SILL_LOG_LEVEL") == "debug":
+        raise wrong
     unknown = SillError(
         f"{type(wrong).__name__}: {wrong}.", fix="This is a fault of Sill; SILL_LOG_LEVEL=debug shows where."
     )

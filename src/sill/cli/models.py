@@ -158,7 +158,7 @@ def label(
     report = stages().traffic.label(endpoint, {request_id: truth})
     if report.unknown:
         raise NotFound(
-            f"no request {request_id!r} of {endpoint!r} is known: the label is kept (table labels_{endpoint}), joined to nothing.",
+            f"no request {request_id!r} of {endpoint!r} is known; the label is kept in labels_{endpoint}, joined to nothing.",
             fix="Take the id from the answer; an answer counts once it was recorded, about a second later.",
         )
     show_line(report, "kept." if report.joined else "it was known already.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
+from sqlalchemy import Connection
 
 from sill.core.actors import PLATFORM, Actor
 from sill.core.clock import Clock
@@ -46,6 +47,7 @@ class Features:
         self._clock = clock
         self._sql_rows_max = sql_rows_max
         self._filling: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        lake.on_delete(_holder)
 
     async def declare(self, actor: Actor, view: FeatureView) -> FeatureView:
         """Keep a view; the same declaration again changes nothing. Checked against the rows, if there are any yet.
@@ -259,6 +261,11 @@ class Features:
                 fix="Give it more memory, or set SILL_ONLINE_URL.",
             )
         return mark
+
+
+def _holder(connection: Connection, project: str, table: str) -> str:
+    """Which view is declared on a table, for the lake to ask before it deletes one."""
+    return ", ".join(f"feature view {view.name!r}" for view in VIEWS.every(connection, project, table=table))
 
 
 def _declare(tx: Tx, actor: Actor, view: FeatureView) -> FeatureView:

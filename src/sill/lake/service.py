@@ -40,6 +40,11 @@ class Lake:
         self._settings = settings
         self._parts = Parts(database, blobs, clock, ids, Digests())
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="sill-lake")
+        self._holders: list[upkeep.Holder] = []
+
+    def on_delete(self, holder: upkeep.Holder) -> None:
+        """Let a later stage say that it uses a table, so that it is not deleted under it."""
+        self._holders.append(holder)
 
     async def declare(self, actor: Actor, spec: TableSpec, key: str = "") -> Table:
         """Make a table, or change the rules of one that is there; its rows stay as they are."""
@@ -63,9 +68,14 @@ class Lake:
         return tuple(table for table in found if not is_quarantine(table.name))
 
     async def delete(self, actor: Actor, project: str, name: str) -> Freed:
-        """Take a table away with the rows it quarantined; its files go at once."""
+        """Take a table away with the rows it quarantined; its files go at once.
+
+        Raises:
+            NotFound: it is not there.
+            Conflict: something uses it; the message names it.
+        """
         require(actor, WRITE, project)
-        return await self._change(upkeep.delete, actor, project, name)
+        return await self._change(upkeep.delete, actor, project, name, tuple(self._holders))
 
     async def append(
         self,

@@ -5,19 +5,23 @@ committed only if that has not moved since. So upkeep lists the files first, the
 removes those of the list that the new state does not need: whoever wrote one of them without committing has lost.
 """
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from sill.core.actors import Actor
-from sill.core.errors import InvalidValue
+from sill.core.errors import Conflict, InvalidValue
 from sill.lake.catalog import Change, Parts, TableMoved, snapshot_of, until_it_holds
 from sill.lake.store import TABLES, file_sizes, forget_files, forget_table_files, quarantine_name
 from sill.lake.transactions import begin, expire
 from sill.lake.types import Freed, Table, Upkeep, UpkeepReport
 from sill.stores.database import Tx
 
+Holder = Callable[[Connection, str, str], str]
+"""Asked before a table is deleted: (connection, project, table) → what uses it, or nothing."""
 COMPACT_BYTES_MAX = 1024**3
 """Larger tables are not rewritten: it happens in memory."""
 COMPACT_FILES_MIN = 2
@@ -184,19 +188,25 @@ def _set_current(opened: Any, snapshot: Any) -> None:
     transaction.commit_transaction()
 
 
-def delete(parts: Parts, actor: Actor, project: str, name: str) -> Freed:
+def delete(parts: Parts, actor: Actor, project: str, name: str, holders: Sequence[Holder] = ()) -> Freed:
     """Take a table away, with the rows it quarantined; its files go at once.
 
     Raises:
         NotFound: it is not there.
+        Conflict: something uses it; the message names it.
     """
     with parts.lock(project, name):
-        gone = parts.database.write_sync(lambda tx: _forget(tx, actor, project, name))
+        gone = parts.database.write_sync(lambda tx: _forget(tx, actor, project, name, holders))
     return _removed(parts, gone)
 
 
-def _forget(tx: Tx, actor: Actor, project: str, name: str) -> list[Table]:
+def _forget(tx: Tx, actor: Actor, project: str, name: str, holders: Sequence[Holder]) -> list[Table]:
     gone = [TABLES.get(tx.connection, project, name)]
+    users = [user for holder in holders if (user := holder(tx.connection, project, name))]
+    if users:
+        raise Conflict(
+            f"table {name!r} is in use by {', '.join(users)}.", fix="Delete that first, then the table.", field="name"
+        )
     rejected = TABLES.find(tx.connection, project, quarantine_name(name))
     gone += [rejected] if rejected is not None else []
     for table in gone:

@@ -247,7 +247,9 @@ class RunWorker:
             return status
         try:
             size = self._engine.read_log(run.handle, 0, 0).size_bytes
-            tail = self._engine.read_log(run.handle, max(0, size - TAIL_BYTES), TAIL_BYTES).data.decode(errors="replace")
+            tail = self._engine.read_log(run.handle, max(0, size - TAIL_BYTES), TAIL_BYTES).data.decode(
+                errors="replace"
+            )
         except SillError:
             return status
         lines = [line.strip() for line in tail.splitlines() if line.strip() and not line.startswith("[sill] ")]
@@ -255,7 +257,9 @@ class RunWorker:
             return status
         last = "".join(letter if letter.isprintable() else " " for letter in lines[-1])
         if not run.spec.command and last.startswith(AGENT_SAYS):
-            return msgspec.structs.replace(status, detail=shorten(last.removeprefix(AGENT_SAYS), AGENT_REASON_LENGTH_MAX))
+            return msgspec.structs.replace(
+                status, detail=shorten(last.removeprefix(AGENT_SAYS), AGENT_REASON_LENGTH_MAX)
+            )
         return msgspec.structs.replace(
             status, detail=f"{status.detail} Its last line: {shorten(last, LINE_LENGTH_MAX)}"
         )

@@ -38,6 +38,8 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 """Set on every answer, unless the app set the header itself."""
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
 _log = logging.getLogger(__name__)
 
 

@@ -57,7 +57,7 @@ class Project:
         gate: QualityGate | None = None,
         note: str = "",
     ) -> TableSpec:
-        """Declare a table. Rows of the same `key` replace each other by `time`; `rules` repair or quarantine rows."""
+        """Declare a table. `key` and `time` name whom a row is about and from when; `rules` repair, set aside or drop rows."""
         spec = TableSpec(
             project=self.name,
             name=name,

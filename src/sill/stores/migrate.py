@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, column, inspect, select, table, text
+from sqlalchemy.exc import DBAPIError
 
 import sill
 from sill.core.clock import SystemClock
-from sill.core.errors import Refused
+from sill.core.errors import Refused, Unavailable
+from sill.core.names import shorten
 from sill.stores.database import Database, metadata, open_database
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -38,7 +40,19 @@ def ensure_schema(database: Database) -> None:
 
     Raises:
         Refused: the database was written by a newer Sill.
+        Unavailable: it cannot be reached, or is none.
     """
+    try:
+        _ensure(database)
+    except DBAPIError as broken:
+        reason = " ".join(str(broken.orig).split())
+        raise Unavailable(
+            f"the database cannot be used: {shorten(reason, 300)}.",
+            fix="Is its server up, and SILL_DATABASE_URL right? A damaged one is replaced by `sill restore`.",
+        ) from broken
+
+
+def _ensure(database: Database) -> None:
     with database.engine.begin() as connection:
         if database.is_postgres:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))

@@ -4,7 +4,7 @@ import msgspec
 
 from sill.core.actors import PLATFORM, Actor
 from sill.core.clock import Clock
-from sill.core.errors import InvalidValue
+from sill.core.errors import InvalidValue, SillError
 from sill.core.events import Event
 from sill.core.names import shorten
 from sill.core.schedules import next_due_us
@@ -132,10 +132,15 @@ class Triggers:
         states = await self._database.read(lambda connection: TRIGGERS.every(connection, project))
         for state in states:
             decision = decide(state, self._clock.now_us())
+            reason = decision.reason
             if decision.fires:
-                await self._fire(state, PLATFORM, decision.reason)
-            elif decision.reason != state.reason:
-                await self._remember(state, decision.reason)
+                try:
+                    await self._fire(state, PLATFORM, reason)
+                    continue
+                except SillError as refused:  # kept on the trigger; the others have their turn, and it is tried again
+                    reason = f"{reason}; it could not start: {refused}"
+            if reason != state.reason:
+                await self._remember(state, reason)
 
     async def _fire(self, state: TriggerState, actor: Actor, reason: str) -> Run:
         # The key is derived from the count of starts: after a crash between start and note, the repeat starts nothing new.

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from sill.core.errors import InvalidValue, PluginMissing
@@ -26,7 +27,13 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
         InvalidValue: another kind of address, or SQLite in memory.
         PluginMissing: PostgreSQL without psycopg.
     """
-    address = make_url(url)
+    try:
+        address = make_url(url)
+    except ArgumentError as wrong:  # the address itself is not shown: it may hold a password
+        raise InvalidValue(
+            "the database address cannot be read; sqlite:///path or postgresql://user:password@host/name can.",
+            fix="Set SILL_DATABASE_URL.",
+        ) from wrong
     kind = address.get_backend_name()
     if kind == "sqlite":
         return _sqlite(address, 1, 0, "BEGIN IMMEDIATE"), _sqlite(address, READERS, READERS_EXTRA, "BEGIN")
