@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -358,22 +359,23 @@ def is_allowed(route: Route, name: str, bad: str) -> bool:
 def test_a_wrong_value_in_a_field_is_taken_whole_or_not_at_all(live: Live, root: httpx.Client, route: Route) -> None:
     """Every field of every body, by its schema, with every bad value; B20, B23, B32, B65, B68, B79, B83, B88 among them."""
     schema = body_schema(route)
-    path, query, good = fill_path(route, live.run_id), fill_query(route), good_body(route)
+    good, query = good_body(route), urlencode(fill_query(route))
+    path = f"{fill_path(route, live.run_id)}?{query}"
+    headers = JSON | {"authorization": root.headers["authorization"]}
+    connection = http.client.HTTPConnection("127.0.0.1", live.port)  # there are thousands; this is the fastest
     for place in places(schema):
         if route.path.endswith("/apply") and len(place) > 1:
             continue  # what it declares has routes of its own
         before, is_taken = live.state(), False
         for bad in BAD_VALUES:
-            answer = root.request(route.method, path, content=encode(put(good, place, bad)), headers=JSON, params=query)
+            connection.request(route.method, path, json.dumps(put(good, place, bad)), headers)
+            got = connection.getresponse()
+            answer = httpx.Response(got.status, headers=got.getheaders(), content=got.read())
             if not answer.is_success:
                 refused(answer, (place, shown(bad)))
             is_taken = is_taken or answer.is_success
         assert is_taken or live.state() == before, (place, live.last_events())
-
-
-def encode(value: Any) -> bytes:
-    """JSON, also of what no serialiser of ours would write."""
-    return json.dumps(value).encode()
+    connection.close()
 
 
 def shown(value: Any) -> str:

@@ -21,6 +21,7 @@ from sill.core.settings import Settings
 from sill.lake.service import Lake
 from sill.lake.types import Between, QualityGate, TableSpec
 from sill.lake.wire import to_arrow_stream
+from sill.safety.limits import MemoryBudget
 from sill.sdk.client import Client
 from sill.sdk.lake import Tables
 
@@ -35,6 +36,9 @@ class Everybody:
 
     async def denied(self, *_what: str) -> None:
         """Nobody is."""
+
+    async def check_project(self, _name: str) -> None:
+        """Every project is there."""
 
 
 class InProcess(httpx.BaseTransport):
@@ -54,7 +58,9 @@ class InProcess(httpx.BaseTransport):
 
 @pytest.fixture
 def http(lake: Lake, settings: Settings, clock: ManualClock) -> Iterator[httpx.Client]:
-    services: Any = SimpleNamespace(lake=lake, settings=settings, clock=clock, governance=Everybody())
+    services: Any = SimpleNamespace(
+        lake=lake, settings=settings, clock=clock, governance=Everybody(), body_memory=MemoryBudget(10**9)
+    )
 
     async def tell(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, SillError)
@@ -104,7 +110,7 @@ def test_errors_come_back_as_their_class(tables: Tables) -> None:
     rules = (Between(column="a", high=1, action="refuse"),)
     tables.declare(TableSpec(project="p", name="t", rules=rules, gate=QualityGate(rows_min=1)))
 
-    with pytest.raises(Refused, match="a is not within any to 1 in 1 rows"):
+    with pytest.raises(Refused, match="a is not at most 1 in 1 rows"):
         tables.append("t", [{"a": 2}])
     with pytest.raises(Refused, match="one SELECT is allowed"):
         tables.sql("drop table t")

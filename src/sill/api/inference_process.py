@@ -5,6 +5,7 @@ a lock it keeps on a file, so that a reused process id is never taken for it.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -84,17 +85,23 @@ class InferenceProcess:
 
     def stop(self) -> None:
         """End it: the control plane was told to stop, not just restarted."""
-        if not self.is_alive():
-            return
-        try:
-            os.kill(int(self._lock_file.read_text() or "0"), signal.SIGTERM)
-        except (ValueError, ProcessLookupError):
-            return
-        if self._child is not None:
+        if self._child is not None and self._child.poll() is None:  # perhaps too young to hold the lock
+            self._child.terminate()
             try:
                 self._child.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self._child.kill()
+                self._child.wait()
+        elif self.is_alive():
+            self._end_adopted()
+
+    def _end_adopted(self) -> None:
+        try:
+            process_id = int(self._lock_file.read_text())
+        except ValueError:  # it has only just taken the lock
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGTERM)
 
     def _write_token(self) -> Path:
         """The file the inference plane reads its token from; written again only if the token has changed."""

@@ -66,7 +66,22 @@ class Projects:
         for kind, things, read, declare in self._steps(actor, spec):
             for thing in things:
                 changes.append(await self._declare(actor, kind, thing, read, declare))
+        changes += await self._remove_schedules(actor, spec)
         return ApplyReport(project=spec.project, changes=tuple(changes))
+
+    async def _remove_schedules(self, actor: Actor, spec: ProjectSpec) -> list[Change]:
+        """Forget the schedules of what is declared without `every` now: nobody would expect it to go on."""
+        if all(each.every for _, each in _periodic(spec)):
+            return []
+        known = {each.name for each in await self._triggers.triggers(actor, spec.project)}
+        gone = [
+            schedule_name(kind, each)
+            for kind, each in _periodic(spec)
+            if not each.every and schedule_name(kind, each) in known
+        ]
+        for name in gone:
+            await self._triggers.delete(actor, spec.project, name)
+        return [Change(kind="trigger", name=name, change="removed") for name in gone]
 
     def _steps(self, actor: Actor, spec: ProjectSpec) -> Iterable[tuple[str, Iterable[Any], Any, Any]]:
         return (
@@ -106,22 +121,31 @@ class Projects:
 
 def schedules(spec: ProjectSpec) -> list[TriggerSpec]:
     """The schedule triggers that `every=` on ingestions, trainings and pipelines stands for."""
-    scheduled: list[tuple[str, Any]] = [
-        *(("ingestion", each) for each in spec.ingestions),
-        *(("training", each) for each in spec.trainings),
-        *(("pipeline", each) for each in spec.pipelines),
-    ]
     return [
         TriggerSpec(
             project=spec.project,
-            name=f"{each.name}-{kind}-schedule",
+            name=schedule_name(kind, each),
             on=TriggerKind.SCHEDULE,
             schedule=each.every,
             start=each.name,
             start_kind=kind,
         )
-        for kind, each in scheduled
+        for kind, each in _periodic(spec)
         if each.every
+    ]
+
+
+def schedule_name(kind: str, thing: Any) -> str:
+    """The name of the trigger that a thing's `every` stands for."""
+    return f"{thing.name}-{kind}-schedule"
+
+
+def _periodic(spec: ProjectSpec) -> list[tuple[str, Any]]:
+    """What may have a period, with its kind."""
+    return [
+        *(("ingestion", each) for each in spec.ingestions),
+        *(("training", each) for each in spec.trainings),
+        *(("pipeline", each) for each in spec.pipelines),
     ]
 
 
@@ -155,6 +179,21 @@ def check_project(spec: ProjectSpec) -> None:
         _known(ingestion.table, tables, f"ingestion {ingestion.name!r} fills table", "tables")
     for view in spec.features:
         _known(view.table, tables, f"feature view {view.name!r} reads table", "tables")
+    views, endpoints = {view.name for view in spec.features}, {endpoint.name for endpoint in spec.endpoints}
+    for training in spec.trainings:
+        _known(training.data, views, f"training {training.name!r} learns from feature view", "features")
+        if training.feedback:
+            _known(training.feedback, endpoints, f"training {training.name!r} learns from endpoint", "endpoints")
+    for monitor in spec.monitors:
+        _known(monitor.endpoint, endpoints, f"monitor {monitor.name!r} watches endpoint", "endpoints")
+    made = {f"{kind}_{endpoint}" for kind in ("requests", "labels") for endpoint in endpoints}
+    for trigger in spec.triggers:
+        startable = {each.name for each in getattr(spec, f"{trigger.start_kind}s", ())}
+        _known(trigger.start, startable, f"trigger {trigger.name!r} starts {trigger.start_kind}", "triggers")
+        if trigger.on is TriggerKind.TABLE:
+            _known(trigger.source, tables | made, f"trigger {trigger.name!r} waits on table", "tables")
+        elif trigger.source:
+            _known(trigger.source, endpoints, f"trigger {trigger.name!r} waits on endpoint", "endpoints")
 
 
 def _known(name: str, known: set[str], what: str, field: str) -> None:

@@ -28,7 +28,7 @@ class ProjectSpec(Value, frozen=True, kw_only=True):
 
 
 class Change(Value, frozen=True, kw_only=True):
-    """One thing apply did: `created`, `changed` or `unchanged`."""
+    """One thing apply did: `created`, `changed`, `unchanged` or `removed`."""
 
     kind: str
     name: str
