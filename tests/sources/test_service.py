@@ -20,7 +20,9 @@ Upload = Callable[..., Any]
 async def test_an_upload_is_a_source(sources: Sources, upload: Upload) -> None:
     url = await upload("my data ü.csv", b"a,b\n1,2\n")
     table = await asyncio.to_thread(sources.read, ROOT, "churn", Source(url=url))
-    assert table.to_pylist() == [{"a": 1, "b": 2, "_source": f"{url.rpartition('/')[0]}/my data ü.csv", "_source_row": 1}]
+    assert table.to_pylist() == [
+        {"a": 1, "b": 2, "_source": f"{url.rpartition('/')[0]}/my data ü.csv", "_source_row": 1}
+    ]
 
 
 @pytest.mark.anyio

@@ -26,8 +26,7 @@ from sill.runs.service import Runs
 from sill.runs.tracking.service import Tracking
 from sill.runs.training.service import Trainings
 from sill.runs.workers import RunWorker
-from sill.safety.limits import MemoryBudget
-from sill.safety.limits import TokenBuckets
+from sill.safety.limits import MemoryBudget, TokenBuckets
 from sill.safety.outbound import Outbound
 from sill.safety.secrets import SecretBox
 from sill.safety.signing import Signer

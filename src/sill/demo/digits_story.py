@@ -9,9 +9,9 @@ from sill.demo.host import Host
 from sill.demo.story import Story
 from sill.demo.teller import Teller
 
-DIMMED = 0.22
+DIMMED = 0.18
 """What the growing dirt on the lens leaves of the light."""
-HAZE = 0.4
+HAZE = 0.45
 """The stray light it spreads over every pixel; white is 1."""
 GRAIN = 0.05
 

@@ -57,5 +57,7 @@ class MonitorWorker:
                 is_new = await self._monitors.note_problem(spec, str(wrong))
                 if is_new:  # it is met again at every wake-up; one line in the log is enough
                     trace = None if isinstance(wrong, SillError) else wrong
-                    logger.warning("monitor %s/%s is not up to date: %s", spec.project, spec.name, wrong, exc_info=trace)
+                    logger.warning(
+                        "monitor %s/%s is not up to date: %s", spec.project, spec.name, wrong, exc_info=trace
+                    )
                 return

@@ -51,7 +51,9 @@ class Platform:
                         on_bytes(written)
                 part.rename(path)
             except OSError as wrong:
-                raise InvalidValue(f"{path} cannot be written: {wrong.strerror}.", fix="Choose another place.") from wrong
+                raise InvalidValue(
+                    f"{path} cannot be written: {wrong.strerror}.", fix="Choose another place."
+                ) from wrong
             finally:
                 part.unlink(missing_ok=True)
         return written

@@ -23,7 +23,7 @@ pixels = digits.features("pixels", entity="name", source=images, sql=f"select na
     label="label",
     model="digit",
     gate=sill.Gate(metric="accuracy", minimum=0.85, margin=0.03, slice_drop_max=0.3, latency_ms_max=20),
-    params={"channels": 12, "epochs": 14},
+    params={"channels": 12, "epochs": 24},
 )
 def fit(data: Any, params: dict[str, Any], run: Any) -> Any:
     """A small convolutional net."""
