@@ -42,10 +42,17 @@ def stranger(live: Live) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def nobody(live: Live) -> Iterator[httpx.Client]:
-    """Has no token."""
+def anonymous(live: Live) -> Iterator[httpx.Client]:
+    """One connection for all who have no token."""
     with live.client() as client:
         yield client
+
+
+@pytest.fixture
+def nobody(anonymous: httpx.Client) -> httpx.Client:
+    """Has no token, and no cookie from an earlier test."""
+    anonymous.cookies.clear()
+    return anonymous
 
 
 @pytest.fixture(scope="session")
