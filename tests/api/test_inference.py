@@ -190,6 +190,8 @@ def test_a_thousand_clients_that_leave_cost_nothing(shared: House) -> None:  # B
         with socket.create_connection(("127.0.0.1", shared.plane.port)) as raw:
             raw.sendall(whole[: len(whole) - cut % len(whole)])
 
+    # Our own idle connection may be among those that were closed to make room; once a new one is up, all is as before.
+    shared.plane.until(shared.plane.is_ready)
     assert shared.plane.infer().status_code == 200
 
 

@@ -8,7 +8,9 @@ its idempotency record, in one database transaction. A process that dies before 
 pyiceberg asks for two methods of a catalog besides `commit_table` and checks no class, so this is not a subclass.
 """
 
+import secrets
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +29,10 @@ from sill.stores.database.database import once
 
 T = TypeVar("T")
 
-TRIES_MAX = 8
+TRIES_MAX = 20
+PAUSE_MS = 10
+PAUSE_DOUBLINGS_MAX = 6
+"""The pause after a lost race is at most 10 ms at first and at most 640 ms in the end."""
 """How often a change is made again after somebody else's came first."""
 LOCKS = 64
 METADATA_VERSIONS_MAX = 10
@@ -270,12 +275,13 @@ def until_it_holds(parts: Parts, project: str, table: str, change: Callable[[], 
     Raises:
         Conflict: it lost the race `TRIES_MAX` times.
     """
-    for _ in range(TRIES_MAX):
+    for tried in range(TRIES_MAX):
         with parts.lock(project, table):
             try:
                 return change()
             except TableMoved:
-                continue
+                pause_ms = secrets.randbelow(PAUSE_MS << min(tried, PAUSE_DOUBLINGS_MAX)) + 1
+        time.sleep(pause_ms / 1_000)  # a random, growing pause: two processes that collide must not go on in step
     raise Conflict(
         f"table {table!r} was changed by others {TRIES_MAX} times while this change was being made.",
         fix="Try again, or write less often in bigger batches.",
