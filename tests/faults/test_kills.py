@@ -12,6 +12,8 @@ from sill.testing.faults.storm import Aftermath, raise_storm
 SEED = 20_26
 READY_S_MAX = 3.0
 FEW, MANY = 20, 500
+LONG = [pytest.mark.slow, pytest.mark.timeout(7_200)]
+"""A storm of 500 kills takes about twenty minutes."""
 
 
 @pytest.fixture(
@@ -19,8 +21,8 @@ FEW, MANY = 20, 500
     params=[
         ("sqlite", FEW),
         ("postgres", FEW),
-        pytest.param(("sqlite", MANY), marks=pytest.mark.slow),
-        pytest.param(("postgres", MANY), marks=pytest.mark.slow),
+        pytest.param(("sqlite", MANY), marks=LONG),
+        pytest.param(("postgres", MANY), marks=LONG),
     ],
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
