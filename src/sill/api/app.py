@@ -35,12 +35,12 @@ from sill.api import (
     triggers,
 )
 from sill.api.dispatch import bind
+from sill.api.hosts import allowed_hosts, allowed_origins
 from sill.api.openapi import describe
 from sill.api.routing import Routes
 from sill.api.services import Services
 from sill.core.clock import SystemClock
 from sill.core.errors import MethodNotAllowed, NotFound
-from sill.core.settings import Settings
 from sill.safety.gate import Gate, GateLimits
 
 STAGES: tuple[Routes, ...] = (
@@ -117,22 +117,6 @@ async def keep_running(worker: object) -> None:
 def one_route_a_path(bound: list[StarletteRoute]) -> list[StarletteRoute]:
     """Starlette answers 405 from the first path that matches; so a path's verbs must not hide behind a broader path."""
     return sorted(bound, key=lambda route: (":path" in route.path, route.path.count("{"), -len(route.path)))
-
-
-def allowed_hosts(settings: Settings) -> frozenset[str]:
-    """The Host names requests may carry."""
-    names = {"127.0.0.1", "localhost", "[::1]", settings.host}
-    if settings.public_url:
-        names.add(settings.public_url.partition("://")[2].partition("/")[0].rpartition(":")[0] or settings.public_url)
-        names.add(settings.public_url.partition("://")[2].partition("/")[0])
-    return frozenset(names)
-
-
-def allowed_origins(settings: Settings) -> frozenset[str]:
-    """The Origins a browser may send from: our own console's."""
-    ports = (settings.port, settings.inference_port)
-    own = {f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]") for port in ports}
-    return frozenset(own | ({settings.public_url.rstrip("/")} if settings.public_url else set()))
 
 
 async def not_found(request: Request, _error: Exception) -> Response:

@@ -4,7 +4,6 @@ Identity, scope and tenant are decided from the route's declaration before a byt
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -163,6 +162,3 @@ def _answer(result: Any, route: Route) -> Response:
     if result is None and route.returns is None:
         return Response(status_code=204)
     return Response(msgspec.json.encode(result), status_code=route.status, media_type="application/json")
-
-
-Served = Callable[[Request], Awaitable[Response]]

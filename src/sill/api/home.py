@@ -20,15 +20,24 @@ def lock_home(home: Path) -> TextIO:
     Raises:
         Conflict: another control plane holds it.
     """
-    file = (home / "control.lock").open("a+")
+    path = home / "control.lock"
+    file = take_lock(path)
+    if file is None:
+        raise Conflict(
+            f"another Sill (process {path.read_text().strip() or 'unknown'}) runs on {home}.",
+            fix="Stop it first, or choose another SILL_HOME.",
+        )
+    return file
+
+
+def take_lock(path: Path) -> TextIO | None:
+    """Take a process's lock, held as long as the returned file is open and with the process id in it; None if it is held."""
+    file = path.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as held:
-        file.seek(0)
-        raise Conflict(
-            f"another Sill (process {file.read().strip() or 'unknown'}) runs on {home}.",
-            fix="Stop it first, or choose another SILL_HOME.",
-        ) from held
+    except BlockingIOError:
+        file.close()
+        return None
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()

@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import logging
 import os
 import sys
 from pathlib import Path
 from typing import TextIO
-from urllib.parse import urlsplit
 
 import msgspec
 
 from sill import __version__
+from sill.api.home import take_lock
+from sill.api.hosts import allowed_hosts
 from sill.core.clock import SystemClock
 from sill.core.errors import Conflict, InvalidValue, SillError, Unavailable, UnsupportedType
 from sill.core.names import check_name
@@ -158,12 +158,6 @@ def build_app(plane: Plane, settings: Settings) -> App:
     return translate_errors(gate)
 
 
-def allowed_hosts(settings: Settings) -> frozenset[str]:
-    """The Host names requests may carry."""
-    named = urlsplit(settings.public_url).hostname or ""
-    return frozenset({"localhost", "127.0.0.1", "[::1]", settings.host, named} - {""})
-
-
 async def serve(settings: Settings) -> None:
     """Serve until told to stop."""
     import uvicorn
@@ -245,15 +239,9 @@ def hold_lock(folder: Path) -> TextIO:
         Conflict: another inference plane serves from this home.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = (folder / "alive.lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as held:
-        file.close()
-        raise Conflict(f"another inference plane serves from {folder}.", fix="Stop it first.") from held
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    file = take_lock(folder / "alive.lock")
+    if file is None:
+        raise Conflict(f"another inference plane serves from {folder}.", fix="Stop it first.")
     return file
 
 
