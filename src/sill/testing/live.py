@@ -25,8 +25,11 @@ RUN_SECONDS = "900"
 PROJECT, FOREIGN = "acme", "other"
 CHANGES_BY_ITSELF = frozenset({"events", "cursors"})
 """Tables that workers and refusals write to; of the events, those that no refusal writes are counted instead."""
-ROWS = {"triggers": "SELECT project, key, json_extract(doc, '$.spec'), json_extract(doc, '$.fired') FROM triggers"}
-"""What is compared of tables in which a worker notes things beside: here why a trigger waits."""
+ROWS = {
+    "runs": "SELECT project, key, state, experiment, kind, parent_id, json_remove(doc, '$.reason', '$.revision') FROM runs",
+    "triggers": "SELECT project, key, json_extract(doc, '$.spec'), json_extract(doc, '$.fired') FROM triggers",
+}
+"""What is compared of tables in which a worker notes things beside: here why a run or a trigger waits."""
 
 
 class Live:
