@@ -28,7 +28,7 @@ def endpoint(state: RevisionState, weight: int = 0, rollout: Rollout | None = No
 
 
 def stats(number: int, phase: str, requests: int = 0, slow: int = 0, **sums: int) -> RevisionStats:
-    counts = latency_counts([1.5] * (requests - slow) + [900.0] * slow)
+    counts = latency_counts([(1.5, requests - slow), (900.0, slow)])
     return RevisionStats(
         project="p",
         id=stats_id("churn", number, phase),
@@ -155,7 +155,7 @@ def test_a_move_is_one_step_up_and_always_has_a_reason(requests: int, weight: in
 
 @given(st.lists(st.floats(0, 20_000), min_size=1, max_size=300))
 def test_counts_keep_every_latency_and_bound_the_percentile(latencies: list[float]) -> None:
-    counts = latency_counts(latencies)
+    counts = latency_counts((latency_ms, 1) for latency_ms in latencies)
     true_p99 = sorted(latencies)[-(-99 * len(latencies) // 100) - 1]
 
     assert sum(counts) == len(latencies)

@@ -28,8 +28,9 @@ from sill.testing.serving_models import (
 )
 from sill.traffic.batching import Batcher
 from sill.traffic.bundles import Bundles
-from sill.traffic.plane import Asked, Plane
+from sill.traffic.plane import Plane
 from sill.traffic.pool import Model, Route, make_route
+from sill.traffic.recording import Asked, Recorder
 from sill.traffic.tensors import Question, agree, to_question
 from sill.traffic.types import RequestRow
 
@@ -49,6 +50,14 @@ def model(content: bytes, **changes: Any) -> Model:
 CLASSIFIER = model(classifier())
 
 
+def as_is(raw: Any, _rows: int) -> Any:
+    return raw
+
+
+def batcher_of(content: bytes, row_ms: float = 0.1) -> Batcher:
+    return Batcher(open_runtime("onnx", content).infer, as_is, row_ms=row_ms, can_batch=True)
+
+
 async def ask_all(batcher: Batcher, parts: list[Any]) -> list[Any]:
     deadline_s = asyncio.get_running_loop().time() + 60
     questions = [Question(arrays={"input": part}, rows=len(part)) for part in parts]
@@ -59,32 +68,32 @@ async def ask_all(batcher: Batcher, parts: list[Any]) -> list[Any]:
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(0, 99))
 def test_requests_answered_together_get_the_answers_they_get_alone(sizes: list[int], seed: int) -> None:
     runtime = open_runtime("onnx", classifier((1.0, -2.0, 0.5)))
-    batcher = Batcher(runtime.infer, row_ms=0.1, can_batch=True)
+    batcher = Batcher(runtime.infer, as_is, row_ms=0.01, can_batch=True)
     parts = [rows(size, seed + place) for place, size in enumerate(sizes)]
 
     answers = asyncio.run(ask_all(batcher, parts))
 
-    for part, (answer, _) in zip(parts, answers, strict=True):
+    for part, answer in zip(parts, answers, strict=True):
         alone = runtime.infer({"input": part})
-        assert np.array_equal(answer["label"], alone["label"])
-        np.testing.assert_allclose(answer["probabilities"], alone["probabilities"], rtol=1e-6, atol=1e-7)
+        assert np.array_equal(answer.outputs["label"], alone["label"])
+        np.testing.assert_allclose(answer.outputs["probabilities"], alone["probabilities"], rtol=1e-6, atol=1e-7)
     assert batcher.batches <= 1 + sum(sizes) // 128
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("row_ms", [0.1, 100.0], ids=["inline", "in a thread"])
 async def test_a_question_the_model_cannot_take_harms_nobody_else(row_ms: float) -> None:
-    batcher = Batcher(open_runtime("onnx", classifier()).infer, row_ms=row_ms, can_batch=True)
+    batcher = batcher_of(classifier(), row_ms)
 
     good, bad = await ask_all(batcher, [rows(2), np.zeros((1, 7), np.float32)])
 
-    assert len(good[0]["label"]) == 2
+    assert len(good.outputs["label"]) == 2
     assert isinstance(bad, SillError)
 
 
 @pytest.mark.anyio
 async def test_work_whose_deadline_passed_is_not_begun() -> None:
-    batcher = Batcher(open_runtime("onnx", classifier()).infer, row_ms=0.1, can_batch=True)
+    batcher = batcher_of(classifier())
 
     with pytest.raises(Unavailable, match="deadline"):
         await batcher.infer(Question(arrays={"input": rows(1)}, rows=1), asyncio.get_running_loop().time() - 1)
@@ -95,8 +104,8 @@ async def test_work_whose_deadline_passed_is_not_begun() -> None:
 def test_a_model_whose_rows_lean_on_each_other_is_never_batched() -> None:
     leaning = Model(revision(signature=REGRESSION), open_runtime("onnx", centred()))
 
-    assert leaning.batcher._rows_max == 1
-    assert CLASSIFIER.batcher._rows_max > 1
+    assert leaning.batcher.rows_max == 1
+    assert CLASSIFIER.batcher.rows_max > 1
 
 
 def test_named_features_and_one_tensor_mean_the_same() -> None:
@@ -135,7 +144,7 @@ async def test_an_answer_that_is_not_finite_is_refused_not_sent() -> None:  # B6
     huge = np.full((1, 3), 3e38, np.float32)
 
     with pytest.raises(Refused, match="finite"):
-        await sums.infer(Question(arrays={"input": huge}, rows=1), asyncio.get_running_loop().time() + 9)
+        await sums.batcher.infer(Question(arrays={"input": huge}, rows=1), asyncio.get_running_loop().time() + 9)
 
 
 def test_predictions_agree_by_class_or_by_nearness() -> None:
@@ -145,9 +154,8 @@ def test_predictions_agree_by_class_or_by_nearness() -> None:
     assert not agree("regression", "100", "130")
 
 
-def plane_with(*models: Model, shadows: tuple[Model, ...] = ()) -> tuple[Plane, list[RequestRow], PlanToken]:
-    kept: list[RequestRow] = []
-    plane = Plane(SystemClock(), kept.append)
+def plane_with(*models: Model, shadows: tuple[Model, ...] = ()) -> tuple[Plane, PlanToken]:
+    plane = Plane(SystemClock(), Recorder(SystemClock(), lambda: None))
     token = PlanToken(digest="d", projects=("default",))
     endpoint = PlanEndpoint(
         project="default",
@@ -160,7 +168,11 @@ def plane_with(*models: Model, shadows: tuple[Model, ...] = ()) -> tuple[Plane, 
     plane.follow(
         ServingPlan(revision=1, endpoints=(endpoint,), tokens=(token,), public_key=""), {("default", "churn"): route}
     )
-    return plane, kept, token
+    return plane, token
+
+
+def noted(plane: Plane) -> list[RequestRow]:
+    return plane.recorder.take(1_000).rows()
 
 
 def asked(number: int = 1, count: int = 1) -> Asked:
@@ -169,30 +181,28 @@ def asked(number: int = 1, count: int = 1) -> Asked:
 
 @pytest.mark.anyio
 async def test_every_answered_row_is_kept_with_its_features_and_prediction() -> None:
-    plane, kept, token = plane_with(CLASSIFIER)
+    plane, token = plane_with(CLASSIFIER)
 
-    told, remember = await plane.answer(token, asked(count=2))
-    assert kept == []
-    remember()
+    told = await plane.answer(token, asked(count=2))
+    kept = noted(plane)
 
     assert [row.request_id for row in kept] == ["req-1/0", "req-1/1"]
-    assert tuple(row.prediction for row in kept) == told.answer.predictions
+    assert [row.prediction for row in kept] == told.part.outputs["label"].tolist()
     assert kept[0].features.keys() == {"a", "b", "c"}
 
 
 @pytest.mark.anyio
 async def test_a_shadow_answers_after_the_caller_and_says_whether_it_agrees() -> None:
     contrary = model(classifier((-1.0, -1.0, -1.0)), number=2, weight=0, is_shadow=True)
-    plane, kept, token = plane_with(CLASSIFIER, shadows=(contrary,))
+    plane, token = plane_with(CLASSIFIER, shadows=(contrary,))
     worker = asyncio.create_task(plane.shadow_for_ever())
     for number in range(20):
-        _, remember = await plane.answer(token, asked(number))
-        remember()
-    while len(kept) < 40:  # noqa: ASYNC110  # the plane keeps rows by a plain call
+        await plane.answer(token, asked(number))
+    while plane.recorder.waiting < 40:  # noqa: ASYNC110  # the plane takes note by a plain call
         await asyncio.sleep(0.001)
     worker.cancel()
 
-    shadow = [row for row in kept if row.is_shadow]
+    shadow = [row for row in noted(plane) if row.is_shadow]
     assert {row.revision for row in shadow} == {2}
     assert all(row.agrees is False for row in shadow)
 
@@ -200,17 +210,16 @@ async def test_a_shadow_answers_after_the_caller_and_says_whether_it_agrees() ->
 @pytest.mark.anyio
 async def test_shadow_copies_are_dropped_and_counted_when_too_many_wait() -> None:
     shadow = model(classifier(), number=2, weight=0, is_shadow=True)
-    plane, _, token = plane_with(CLASSIFIER, shadows=(shadow,))
+    plane, token = plane_with(CLASSIFIER, shadows=(shadow,))
     for number in range(300):
-        _, remember = await plane.answer(token, asked(number))
-        remember()
+        await plane.answer(token, asked(number))
 
     assert plane.shadows_dropped == 300 - 256
 
 
 @pytest.mark.anyio
 async def test_anothers_endpoint_and_an_absent_one_are_answered_alike() -> None:
-    plane, _, token = plane_with(CLASSIFIER)
+    plane, token = plane_with(CLASSIFIER)
 
     for project in ("other", "default"):
         with pytest.raises(NotFound, match=f"no endpoint 'x' in project '{project}'"):
@@ -218,7 +227,7 @@ async def test_anothers_endpoint_and_an_absent_one_are_answered_alike() -> None:
 
 
 def test_an_unknown_or_expired_token_is_refused() -> None:
-    plane, _, _ = plane_with(CLASSIFIER)
+    plane, _ = plane_with(CLASSIFIER)
 
     for secret in ("", "nope", TOKEN):
         with pytest.raises(Unauthenticated):

@@ -7,6 +7,7 @@ import pytest
 
 from sill.core.clock import SystemClock
 from sill.core.errors import InvalidValue, Unavailable
+from sill.testing.serving_models import seen
 from sill.traffic.shipping import Shipping
 from sill.traffic.spool import Spool
 from sill.traffic.types import LogBatch, RequestRow
@@ -119,7 +120,7 @@ class Receiver:
 @pytest.mark.anyio
 async def test_a_batch_that_can_never_be_taken_does_not_hold_up_the_others(tmp_path: Path) -> None:
     spool, receiver = Spool(tmp_path, SystemClock()), Receiver(InvalidValue("no"))
-    shipping = Shipping(spool, receiver)
+    shipping = Shipping(spool, receiver, SystemClock())
     spool.append([row(1)])
     for _ in range(2):
         found = spool.next()
@@ -134,8 +135,8 @@ async def test_a_batch_that_can_never_be_taken_does_not_hold_up_the_others(tmp_p
 @pytest.mark.anyio
 async def test_an_absent_receiver_loses_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path, SystemClock())
-    shipping = Shipping(spool, Receiver(Unavailable("away")))
-    shipping.put(row(1))
+    shipping = Shipping(spool, Receiver(Unavailable("away")), SystemClock())
+    shipping.recorder.note(seen(1))
     await shipping.flush()
     found = spool.next()
     assert found is not None

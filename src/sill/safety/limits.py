@@ -87,17 +87,25 @@ class InFlight:
         Raises:
             Limited: too many at once for this class.
         """
-        with self._lock:
-            if self.count >= self._limits[kind]:
-                raise Limited(
-                    f"more than {self._limits[kind]} at once.", fix="Try again in a second.", retry_after_s=1.0
-                )
-            self.count += 1
+        if not self.try_enter(kind):
+            raise Limited(f"more than {self._limits[kind]} at once.", fix="Try again in a second.", retry_after_s=1.0)
         try:
             yield
         finally:
-            with self._lock:
-                self.count -= 1
+            self.leave()
+
+    def try_enter(self, kind: str = "interactive") -> bool:
+        """Count one, until `leave`; false if there are too many at once for this class."""
+        with self._lock:
+            if self.count >= self._limits[kind]:
+                return False
+            self.count += 1
+            return True
+
+    def leave(self) -> None:
+        """One less."""
+        with self._lock:
+            self.count -= 1
 
 
 class Reservation:

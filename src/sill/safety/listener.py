@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 import uvicorn
@@ -11,6 +12,23 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from sill.core.errors import HeadersTooLarge, InvalidValue, SillError, TooLarge
 from sill.safety.gate import SECURITY_HEADERS, problem_body
 from sill.safety.gate_body import PIECE_BYTES_EXPECTED
+
+
+class Known(Protocol):
+    """A head that was seen before, word for word, and found good: its requests need not be taken apart again."""
+
+    body_bytes: int
+    """How long the body behind it is."""
+
+    def answer(self, body: bytes, reply: Callable[[bytes], None]) -> bool:
+        """Take a request and have `reply` called, later, with the whole answer; false if it must go the long way."""
+        ...
+
+
+Recognise = Callable[[bytes], Known | None]
+"""What is known of a head, from its first byte to the empty line."""
+HEAD = "sill.head"
+"""The key of the ASGI scope under which an app finds the head, word for word; absent if it came in pieces."""
 
 
 class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +67,7 @@ def uvicorn_config(
     tls_key: str = "",
     limits: ListenerLimits = ListenerLimits(),  # noqa: B008  # frozen
     lifespan: str = "auto",
+    recognise: Recognise | None = None,
 ) -> uvicorn.Config:
     """A uvicorn configuration with our limits.
 
@@ -59,6 +78,7 @@ def uvicorn_config(
         app: the ASGI app, normally a `Gate`.
         fd: an already bound and listening socket, instead of host and port.
         uds: path of a Unix socket, instead of host and port.
+        recognise: asked for each head; what it knows is answered without gate and app.
     """
     return uvicorn.Config(
         app,
@@ -66,7 +86,7 @@ def uvicorn_config(
         port=port,
         fd=fd,
         uds=uds,
-        http=_protocol(limits),
+        http=_protocol(limits, recognise),
         ws="none",
         lifespan=lifespan,  # type: ignore[arg-type]  # a Literal of uvicorn's own
         log_config=None,
@@ -224,6 +244,97 @@ class _Guarded(HttpToolsProtocol):
             self._stall_timer = None
 
 
+class _Recognising(_Guarded):
+    """The same for connections that send the same head again and again: those requests take a short way.
+
+    A request takes it only if the connection waits for a head, the head is known, and the whole request came in one
+    piece; so nothing of it ever reaches the parser. Anything else goes the long way, from its first byte.
+    """
+
+    _recognise: Recognise
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_answering = False
+        self._closes = False
+        self._later = b""
+        self._answered_s = 0.0
+        self._head = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_answering:
+            self._later += data
+            self.transport.pause_reading()
+            return
+        is_waiting = self._head_is_open and not self._silent_bytes and not self.flow.write_paused
+        if is_waiting and (self.cycle is None or self.cycle.response_complete):
+            data = self._answer_known(data)
+        if data:
+            super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._head:
+            self.scope[HEAD] = self._head  # type: ignore[literal-required]
+            self._head = b""
+
+    def shutdown(self) -> None:
+        """What is being answered is answered still."""
+        if self._is_answering:
+            self._closes = True
+        else:
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        left_s = self._answered_s + self.timeout_keep_alive - self.loop.time()
+        if self._is_answering or left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                max(left_s, self.timeout_keep_alive), self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _answer_known(self, data: bytes) -> bytes:
+        """Start answering the request in `data`, if it is a known one; what is left for the long way."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return data
+        head = data[:end]
+        known = self._recognise(head)
+        if known is None:
+            self._head = head
+            return data
+        stop = end + known.body_bytes
+        if len(data) < stop:
+            return data
+        self._is_answering = True
+        if not known.answer(data[end:stop], self._reply):
+            self._is_answering = False
+            return data
+        self._later = data[stop:]
+        return b""
+
+    def _reply(self, content: bytes) -> None:
+        self._is_answering = False
+        self._answered_s = self.loop.time()
+        if self.transport.is_closing():
+            return
+        self.transport.write(content)
+        if self._closes:
+            self.transport.close()
+        elif self._later:
+            data, self._later = self._later, b""
+            self.transport.resume_reading()
+            self.data_received(data)
+
+    def _head_is_late(self) -> None:
+        left_s = self._answered_s + self._rules.head_seconds_max - self.loop.time()
+        if self._is_answering or left_s > 0:
+            self._head_timer = self.loop.call_later(max(left_s, 1.0), self._head_is_late)
+        else:
+            super()._head_is_late()
+
+
 class _IdleConnections:
     """Which connections wait for a head, by address, the oldest first."""
 
@@ -246,5 +357,10 @@ class _IdleConnections:
                 del self._by_address[address]
 
 
-def _protocol(limits: ListenerLimits) -> type[asyncio.Protocol]:
-    return type("Guarded", (_Guarded,), {"_rules": limits, "_idle": _IdleConnections(limits.idle_per_address_max)})
+def _protocol(limits: ListenerLimits, recognise: Recognise | None) -> type[asyncio.Protocol]:
+    idle = _IdleConnections(limits.idle_per_address_max)
+    if recognise is None:
+        return type("Guarded", (_Guarded,), {"_rules": limits, "_idle": idle})
+    return type(
+        "Recognising", (_Recognising,), {"_rules": limits, "_idle": idle, "_recognise": staticmethod(recognise)}
+    )

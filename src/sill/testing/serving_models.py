@@ -8,9 +8,14 @@ import msgspec
 import numpy as np
 
 from sill.endpoints.types import PlanEndpoint, PlanRevision, PlanToken, ServingPlan
+from sill.runtimes.port import open_runtime
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.signing import Signer
 from sill.safety.tokens import digest
+from sill.traffic.batching import Answered, Part
+from sill.traffic.pool import Model
+from sill.traffic.recording import Asked, Seen
+from sill.traffic.tensors import Question, finish
 
 FEATURES = ("a", "b", "c")
 CLASSES = ("no", "yes")
@@ -122,3 +127,27 @@ def make_signer(folder: Path) -> Signer:
 
 def rows(count: int, seed: int = 0) -> "np.ndarray[Any, Any]":
     return np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32)
+
+
+def rows_model() -> Model:
+    """The classifier, loaded."""
+    revision = PlanRevision(number=1, model_version=1, files={}, signature=SIGNATURE, weight=100)
+    return Model(revision, open_runtime("onnx", classifier()))
+
+
+def seen(number: int = 1, *, log_sample: float = 1.0, latency_ms: float = 1.0, model: Model | None = None) -> Seen:
+    """One answered request of one row, as the recorder takes it."""
+    model = model or rows_model()
+    question = Question(arrays={"input": rows(1, number)}, rows=1)
+    answered = Answered(finish(SIGNATURE, open_runtime("onnx", classifier()).infer(question.arrays), 1), 1, 0.5)
+    return Seen(
+        asked=Asked(id=f"req-{number}", project="default", endpoint="churn", tensors=question.arrays),
+        endpoint=PlanEndpoint(
+            project="default", name="churn", revisions=(model.revision,), log_sample=log_sample, log_payload=True
+        ),
+        model=model,
+        question=question,
+        at_us=number,
+        latency_ms=latency_ms,
+        part=Part(answered, 0, 1),
+    )

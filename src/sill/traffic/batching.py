@@ -1,10 +1,15 @@
 """Answers together what arrived together. No timer: a batch is what one turn of the event loop brought.
 
-At low load nothing waits; at high load batches fill by themselves. Source of the idea: SERVING.md, and Little's law.
+At low load nothing waits; at high load batches fill by themselves, and every tenant gets its turn. A cheap model runs
+on the loop's own thread, a dear one in lanes of one thread each. The same queue serves every protocol: who asks says
+what is to be called with the answer.
+Source of the idea: Little's law, and deficit round robin (Shreedhar and Varghese, 1995) with a quantum of one request.
 """
 
 import asyncio
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,158 +20,248 @@ from sill.traffic.tensors import Question
 
 BATCH_ROWS_MAX = 256
 WAITING_MAX = 2_048
+"""Requests that may wait for one model; beyond it a tenant may still hold its part of as many again."""
 INLINE_MS_MAX = 0.5
 """A model whose single row takes less is run on the loop's own thread: a hand-over would cost more."""
-INLINE_ROWS_MS_MAX = 5.0
-"""A batch expected to take longer is handed to a thread all the same, so that others are not kept waiting."""
+INLINE_BATCH_MS_MAX = 5.0
+"""A batch expected to take longer is handed to a lane all the same, so that others are not kept waiting."""
+LANES_MAX = max(1, os.cpu_count() or 1)
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Finish = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
+
+
+class Answered:
+    """What a batch was answered: outputs as they go over the wire, the first axis `rows` long."""
+
+    __slots__ = ("_lists", "cpu_ms", "outputs", "rows")
+
+    def __init__(self, outputs: Mapping[str, Any], rows: int, cpu_ms: float) -> None:
+        self.outputs = outputs
+        self.rows = rows
+        self.cpu_ms = cpu_ms
+        self._lists: dict[str, list[Any]] | None = None
+
+    def lists(self) -> dict[str, list[Any]]:
+        """The outputs as lists of rows; made once, because many requests share them."""
+        if self._lists is None:
+            self._lists = {name: array.tolist() for name, array in self.outputs.items()}
+        return self._lists
+
+
+class Part:
+    """One request's rows of a batch's answer: `start` to `end`."""
+
+    __slots__ = ("end", "of", "start")
+
+    def __init__(self, of: Answered, start: int, end: int) -> None:
+        self.of = of
+        self.start = start
+        self.end = end
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The request's own outputs, by name."""
+        return {name: array[self.start : self.end] for name, array in self.of.outputs.items()}
+
+    @property
+    def cpu_ms(self) -> float:
+        """The request's share of the milliseconds of CPU its batch took."""
+        return self.of.cpu_ms * (self.end - self.start) / self.of.rows
+
+
+Done = Callable[[Part | SillError], None]
+"""Called once, on the loop's thread, with the answer or with why there is none."""
 
 
 class Waiting:
-    """One request's part of a batch."""
+    """One request in the queue."""
 
-    __slots__ = ("answer", "cpu_ms", "deadline_s", "question")
+    __slots__ = ("deadline_s", "done", "is_cancelled", "question")
 
-    def __init__(self, question: Question, deadline_s: float, answer: "asyncio.Future[Mapping[str, Any]]") -> None:
+    def __init__(self, question: Question, deadline_s: float, done: Done) -> None:
         self.question = question
         self.deadline_s = deadline_s
-        self.answer = answer
-        self.cpu_ms = 0.0
+        self.done = done
+        self.is_cancelled = False
 
 
 class Batcher:
     """The queue before one model. Use it from one event loop.
 
     Args:
-        run: answers named arrays; each row's answer must not depend on its neighbours.
+        run: answers named arrays; each row's answer must not depend on its neighbours. Thread-safe.
+        finish: checks the raw answer to so many rows and names it as it goes over the wire.
         row_ms: what one row takes, as measured; decides whether it runs on the loop's thread.
+        batch_row_ms: what one more row of a batch takes; decides how long a batch may be there.
         can_batch: false if answers of the model were seen to depend on their neighbours.
     """
 
-    def __init__(self, run: Run, *, row_ms: float, can_batch: bool) -> None:
+    def __init__(
+        self, run: Run, finish: Finish, *, row_ms: float, batch_row_ms: float | None = None, can_batch: bool
+    ) -> None:
         self._run = run
+        self._finish = finish
         self._row_ms = row_ms
-        self._rows_max = BATCH_ROWS_MAX if can_batch else 1
-        self._waiting: list[Waiting] = []
+        self._more_ms = row_ms if batch_row_ms is None else batch_row_ms
+        self.rows_max = BATCH_ROWS_MAX if can_batch else 1
+        self._queues: dict[str, deque[Waiting]] = {}
+        self._waiting = 0
         self._is_scheduled = False
-        self._is_running = False
-        self._task: asyncio.Task[None] | None = None
+        self._lanes: set[asyncio.Task[None]] = set()
         self.batches = 0
 
-    async def infer(self, question: Question, deadline_s: float) -> tuple[Mapping[str, Any], float]:
-        """The model's outputs for the question's rows, and the milliseconds of CPU they took.
+    def submit(self, question: Question, deadline_s: float, done: Done, tenant: str = "") -> Waiting:
+        """Queue a request; `done` is called when it is answered, never before this returns.
 
         Args:
             deadline_s: on the event loop's clock; work that could only come too late is not begun.
+            tenant: whose turn it is when more wait than a batch holds.
+        Raises:
+            Limited: too many wait for this model.
+        """
+        queue = self._queues.get(tenant)
+        if self._waiting >= WAITING_MAX:
+            self._check_room(queue)
+        if queue is None:
+            queue = self._queues[tenant] = deque()
+        waiting = Waiting(question, deadline_s, done)
+        queue.append(waiting)
+        self._waiting += 1
+        if not self._is_scheduled and len(self._lanes) < LANES_MAX:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+        return waiting
+
+    async def infer(self, question: Question, deadline_s: float, tenant: str = "") -> Part:
+        """`submit`, waited for.
+
         Raises:
             Limited: too many wait for this model.
             Unavailable: the deadline passed.
         """
-        if len(self._waiting) >= WAITING_MAX:
-            raise Limited(f"{WAITING_MAX} requests wait for this model already.", fix="Try again in a second.")
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(question, deadline_s, loop.create_future())
-        self._waiting.append(waiting)
-        if not self._is_scheduled and not self._is_running:
-            self._is_scheduled = True
-            loop.call_soon(self._turn)
-        if self._runs_inline(question.rows):
-            return await waiting.answer, waiting.cpu_ms
+        answer: asyncio.Future[Part] = asyncio.get_running_loop().create_future()
+
+        def done(part: Part | SillError) -> None:
+            if answer.done():
+                return
+            if isinstance(part, SillError):
+                answer.set_exception(part)
+            else:
+                answer.set_result(part)
+
+        waiting = self.submit(question, deadline_s, done, tenant)
         try:
             async with asyncio.timeout_at(deadline_s):
-                return await waiting.answer, waiting.cpu_ms
+                return await answer
         except TimeoutError as late:
             raise deadline_passed() from late
+        finally:
+            waiting.is_cancelled = True
+
+    def _check_room(self, queue: deque[Waiting] | None) -> None:
+        """A queue that is full refuses those who filled it; others still get their part of it."""
+        held = len(queue) if queue is not None else 0
+        part = WAITING_MAX // (len(self._queues) + (queue is None))
+        if held >= part or self._waiting >= 2 * WAITING_MAX:
+            raise Limited(
+                f"{self._waiting} requests wait for this model already.", fix="Try again in a second.", retry_after_s=1
+            )
 
     def _turn(self) -> None:
         self._is_scheduled = False
-        while self._waiting:
-            batch = self._take()
+        while self._waiting and len(self._lanes) < LANES_MAX:
+            batch, rows = self._take()
             if not batch:
                 continue
-            rows = sum(one.question.rows for one in batch)
-            if not self._runs_inline(rows):
-                self._is_running = True
-                self._task = asyncio.get_running_loop().create_task(self._run_in_thread(batch))
-                return
-            self._settle(batch, self._answer(batch))
+            if self._runs_inline(rows):
+                self._settle(batch, self._answer(batch, rows))
+                continue
+            lane = asyncio.get_running_loop().create_task(self._run_in_lane(batch, rows))
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lane_is_free)
 
-    async def _run_in_thread(self, batch: list[Waiting]) -> None:
-        try:
-            self._settle(batch, await asyncio.to_thread(self._answer, batch))
-        finally:
-            self._is_running = False
-            if self._waiting:
-                self._turn()
+    async def _run_in_lane(self, batch: list[Waiting], rows: int) -> None:
+        self._settle(batch, await asyncio.to_thread(self._answer, batch, rows))
+
+    def _lane_is_free(self, lane: asyncio.Task[None]) -> None:
+        self._lanes.discard(lane)
+        if not lane.cancelled():
+            lane.exception()  # seen; `_answer` turns whatever a model raises into answers
+        self._turn()
 
     def _runs_inline(self, rows: int) -> bool:
-        return self._row_ms <= INLINE_MS_MAX and self._row_ms * rows <= INLINE_ROWS_MS_MAX
+        return self._row_ms <= INLINE_MS_MAX and self._row_ms + self._more_ms * (rows - 1) <= INLINE_BATCH_MS_MAX
 
-    def _take(self) -> list[Waiting]:
-        """The next batch: oldest first, up to the rows that may go together, without those nobody waits for."""
+    def _take(self) -> tuple[list[Waiting], int]:
+        """The next batch and its rows: one request of each tenant in turn, without those nobody waits for."""
         now_s = asyncio.get_running_loop().time()
         batch: list[Waiting] = []
-        rows = taken = 0
-        for one in self._waiting:
-            if one.answer.done():  # the client is gone
-                taken += 1
-                continue
-            if one.deadline_s <= now_s:
-                one.answer.set_exception(deadline_passed())
-                taken += 1
-                continue
-            if batch and rows + one.question.rows > self._rows_max:
-                break
-            batch.append(one)
-            rows += one.question.rows
-            taken += 1
-        del self._waiting[:taken]
-        return batch
+        rows = 0
+        shape: tuple[Any, ...] | None = None
+        queues = self._queues
+        while queues:
+            for tenant in tuple(queues):
+                queue = queues[tenant]
+                one = queue[0]
+                if one.is_cancelled or one.deadline_s <= now_s:
+                    queue.popleft()
+                    self._waiting -= 1
+                    if not one.is_cancelled:
+                        one.done(deadline_passed())
+                else:
+                    form = one.question.form
+                    if batch and (form != shape or rows + one.question.rows > self.rows_max):
+                        self._rotate(tenant)
+                        return batch, rows
+                    shape = form
+                    queue.popleft()
+                    self._waiting -= 1
+                    batch.append(one)
+                    rows += one.question.rows
+                if not queue:
+                    del queues[tenant]
+        return batch, rows
 
-    def _answer(self, batch: list[Waiting]) -> list[Mapping[str, Any] | Exception]:
+    def _rotate(self, first: str) -> None:
+        """Let the next batch begin with the tenant this one had no room for."""
+        if next(iter(self._queues)) != first:
+            tenants = list(self._queues)
+            place = tenants.index(first)
+            self._queues = {tenant: self._queues[tenant] for tenant in tenants[place:] + tenants[:place]}
+
+    def _answer(self, batch: list[Waiting], rows: int) -> list[Part | SillError]:
         """One answer or error for each. If a batch fails, each is asked alone: a bad one harms nobody else."""
         self.batches += 1
-        started_s = time.thread_time()
         try:
-            answers: list[Mapping[str, Any] | Exception] = list(self._together(batch))
+            answered = self._ask(batch, rows)
         except Exception as refused:  # whatever the model raises concerns this input, never the server
-            answers = [refused] if len(batch) == 1 else [self._alone(one) for one in batch]
-        spent_ms = (time.thread_time() - started_s) * 1e3
-        rows = sum(one.question.rows for one in batch)
-        for one in batch:
-            one.cpu_ms = spent_ms * one.question.rows / rows
-        return answers
-
-    def _alone(self, one: Waiting) -> Mapping[str, Any] | Exception:
-        try:
-            return self._run(one.question.arrays)
-        except Exception as refused:
-            return refused
-
-    def _together(self, batch: list[Waiting]) -> list[Mapping[str, Any]]:
-        if len(batch) == 1:
-            return [self._run(batch[0].question.arrays)]
-        names = batch[0].question.arrays.keys()
-        joined = {name: np.concatenate([one.question.arrays[name] for one in batch]) for name in names}
-        answered = self._run(joined)
-        parts: list[Mapping[str, Any]] = []
+            if len(batch) > 1:
+                return [self._answer([one], one.question.rows)[0] for one in batch]
+            return [refused if isinstance(refused, SillError) else _failed(refused)]
+        parts: list[Part | SillError] = []
         start = 0
         for one in batch:
             end = start + one.question.rows
-            parts.append({name: array[start:end] for name, array in answered.items()})
+            parts.append(Part(answered, start, end))
             start = end
         return parts
 
+    def _ask(self, batch: list[Waiting], rows: int) -> Answered:
+        started_s = time.thread_time()
+        if len(batch) == 1:
+            raw = self._run(batch[0].question.arrays)
+        else:
+            names = batch[0].question.arrays
+            raw = self._run({name: np.concatenate([one.question.arrays[name] for one in batch]) for name in names})
+        outputs = self._finish(raw, rows)
+        return Answered(outputs, rows, (time.thread_time() - started_s) * 1e3)
+
     @staticmethod
-    def _settle(batch: list[Waiting], answers: list[Mapping[str, Any] | Exception]) -> None:
-        for one, answer in zip(batch, answers, strict=True):
-            if one.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                one.answer.set_exception(answer if isinstance(answer, SillError) else _failed(answer))
-            else:
-                one.answer.set_result(answer)
+    def _settle(batch: list[Waiting], parts: list[Part | SillError]) -> None:
+        for one, part in zip(batch, parts, strict=True):
+            if not one.is_cancelled:
+                one.done(part)
 
 
 def deadline_passed() -> Unavailable:

@@ -3,68 +3,70 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
 
 from sill.core.clock import Clock, Ids
 from sill.core.errors import NotFound, SillError, Unauthenticated, Unavailable
 from sill.core.values import Value
 from sill.endpoints.types import PlanEndpoint, PlanToken, ServingPlan
 from sill.safety.tokens import digest
+from sill.traffic.batching import Part
 from sill.traffic.pool import Model, Route
-from sill.traffic.routing import choose, is_sampled
-from sill.traffic.tensors import Answer, Question, agree, feature_rows, to_question
-from sill.traffic.types import RequestRow
+from sill.traffic.recording import Asked, Recorder, Seen
+from sill.traffic.routing import choose
+from sill.traffic.tensors import Question, to_question
 
 SHADOWS_WAITING_MAX = 256
 SHADOW_DEADLINE_S = 30.0
 TIMEOUT_MS_MAX = 600_000.0
-ERROR_LENGTH_MAX = 300
-
-
-class Asked(Value, frozen=True, kw_only=True):
-    """A request as the plane takes it. `id` is never empty; `version` 0 leaves the choice to the endpoint."""
-
-    id: str
-    project: str
-    endpoint: str
-    tensors: dict[str, Any]
-    version: int = 0
-    entity: dict[str, str] = {}
-    sticky_key: str = ""
-    """Requests with the same key go to the same revision; the id decides when it is empty."""
-    timeout_ms: float = 0.0
 
 
 class Told(Value, frozen=True, kw_only=True):
-    """The answer, and which revision gave it."""
+    """The answer, and the model that gave it."""
 
-    answer: Answer
-    revision: int
-    model_version: int
+    part: Part
+    model: Model
+
+    @property
+    def revision(self) -> int:
+        """The revision's number."""
+        return self.model.revision.number
+
+    @property
+    def model_version(self) -> int:
+        """The registered version behind the revision."""
+        return self.model.revision.model_version
+
+
+class Way(Value, frozen=True, kw_only=True):
+    """How one request is answered: the model that was chosen, what it is asked, and until when."""
+
+    asked: Asked
+    route: Route
+    model: Model
+    question: Question
+    deadline_s: float
+    started_s: float
 
 
 class _Shadow(Value, frozen=True, kw_only=True):
     """A copy of a request for a revision nobody waits for."""
 
-    asked: Asked
-    route: Route
-    model: Any
-    question: Question
-    live: Answer
+    way: Way
+    model: Model
+    live: Part
 
 
 class Plane:
     """Answers requests by the routes it was given. Use it from one event loop.
 
     Args:
-        keep: takes each row of the request log; must not wait.
+        recorder: remembers what was answered.
     """
 
-    def __init__(self, clock: Clock, keep: Callable[[RequestRow], None]) -> None:
+    def __init__(self, clock: Clock, recorder: Recorder) -> None:
+        self.recorder = recorder
         self._clock = clock
         self._ids = Ids(clock)
-        self._keep = keep
         self._tokens: dict[str, PlanToken] = {}
         self._shadows: deque[_Shadow] = deque()
         self._some_shadow = asyncio.Event()
@@ -73,6 +75,8 @@ class Plane:
         self.unready: dict[tuple[str, str], str] = {}
         """Why a revision of an endpoint could not be made ready."""
         self.has_plan = False
+        self.generation = 0
+        """Rises with each plan; what was decided by an older one holds no longer."""
         self.shadows_dropped = 0
 
     def follow(self, plan: ServingPlan, routes: dict[tuple[str, str], Route]) -> None:
@@ -81,10 +85,15 @@ class Plane:
         self.planned = {(one.project, one.name): one for one in plan.endpoints}
         self.routes = routes
         self.has_plan = True
+        self.generation += 1
 
     def new_id(self) -> str:
         """An id for a request that brought none."""
         return self._ids.new("req")
+
+    def now_s(self) -> float:
+        """Seconds on the clock that deadlines are on."""
+        return asyncio.get_running_loop().time()
 
     def authenticate(self, secret: str) -> PlanToken:
         """The token behind a bearer secret.
@@ -121,39 +130,53 @@ class Plane:
             raise NotFound(f"endpoint {endpoint!r} does not serve version {version}.", fix="Leave the version out.")
         return route
 
-    async def answer(self, token: PlanToken, asked: Asked) -> tuple[Told, Callable[[], None]]:
-        """The answer, and what is to be called once it was sent: it keeps the row and makes the shadow's copy.
+    def find_way(self, token: PlanToken, asked: Asked) -> Way:
+        """Which model answers a request.
 
         Raises:
-            SillError: the model's, or the way's to it. A failure of the model is kept as a row too.
+            SillError: there is no such endpoint or version, none is ready, or the tensors are not the model's.
         """
         started_s = time.perf_counter()
         route = self.route(token, asked.project, asked.endpoint, asked.version)
-        model = (
-            route.version(asked.version)
-            if asked.version
-            else choose(route.answering, asked.sticky_key or asked.id, asked.endpoint)
-        )
+        model = self.choose(route, asked.version, asked.sticky_key or asked.id)
+        question = to_question(model.signature, asked.tensors)
+        deadline_s = self.now_s() + timeout_s(route.endpoint, asked.timeout_ms)
+        return Way(asked=asked, route=route, model=model, question=question, deadline_s=deadline_s, started_s=started_s)
+
+    def choose(self, route: Route, version: int, key: str) -> Model:
+        """The model of a version, or the one a key goes to by weight.
+
+        Raises:
+            Unavailable: no revision has a part of the traffic.
+        """
+        model: Model | None = route.version(version) if version else choose(route.answering, key, route.endpoint.name)
         if model is None:
             raise Unavailable(
-                f"endpoint {asked.endpoint!r} gives no revision any traffic.", fix="Look at its revisions."
+                f"endpoint {route.endpoint.name!r} gives no revision any traffic.", fix="Look at its revisions."
             )
-        question = to_question(model.signature, asked.tensors)
-        deadline_s = asyncio.get_running_loop().time() + _timeout_s(asked, route.endpoint)
+        return model
+
+    async def answer(self, token: PlanToken, asked: Asked) -> Told:
+        """The answer; it is remembered, and copied to the shadows.
+
+        Raises:
+            SillError: the model's, or the way's to it. A failure of the model is remembered too.
+        """
+        way = self.find_way(token, asked)
         try:
-            answer, cpu_ms = await model.infer(question, deadline_s)
+            part = await way.model.batcher.infer(way.question, way.deadline_s, token.digest)
         except SillError as failed:
-            self._keep_failure(asked, route, model, question, failed, started_s)
+            self.remember(way, failed)
             raise
-        latency_ms = (time.perf_counter() - started_s) * 1e3
+        self.remember(way, part)
+        return Told(part=part, model=way.model)
 
-        def remember() -> None:
-            self._keep_rows(asked, route, model, question, answer, latency_ms, cpu_ms)
-            for shadow in route.shadows:
-                self._copy(_Shadow(asked=asked, route=route, model=shadow, question=question, live=answer))
-
-        told = Told(answer=answer, revision=model.revision.number, model_version=model.revision.model_version)
-        return told, remember
+    def remember(self, way: Way, told: Part | SillError) -> None:
+        """Note an answer or a failure, and copy what was answered to the shadows."""
+        self.recorder.note(self._seen(way, way.model, told, way.started_s))
+        if isinstance(told, Part):
+            for shadow in way.route.shadows:
+                self._copy(_Shadow(way=way, model=shadow, live=told))
 
     async def shadow_for_ever(self) -> None:
         """Answer the shadows' copies, one after another, while nobody waits."""
@@ -172,93 +195,41 @@ class Plane:
         self._some_shadow.set()
 
     async def _answer_shadow(self, shadow: _Shadow) -> None:
-        asked, model, started_s = shadow.asked, shadow.model, time.perf_counter()
-        question = shadow.question
+        way, model, started_s = shadow.way, shadow.model, time.perf_counter()
+        told: Part | SillError
         try:
-            question = to_question(model.signature, asked.tensors)
-            answer, cpu_ms = await model.infer(question, asyncio.get_running_loop().time() + SHADOW_DEADLINE_S)
+            question = to_question(model.signature, way.asked.tensors)
+            told = await model.batcher.infer(question, self.now_s() + SHADOW_DEADLINE_S)
         except SillError as failed:
-            self._keep_failure(asked, shadow.route, model, question, failed, started_s, is_shadow=True)
-            return
-        latency_ms = (time.perf_counter() - started_s) * 1e3
-        self._keep_rows(asked, shadow.route, model, question, answer, latency_ms, cpu_ms, shadow.live)
+            told = failed
+        self.recorder.note(self._seen(way, model, told, started_s, live=(way.model, shadow.live)))
 
-    def _keep_rows(
+    def _seen(
         self,
-        asked: Asked,
-        route: Route,
+        way: Way,
         model: Model,
-        question: Question,
-        answer: Answer,
-        latency_ms: float,
-        cpu_ms: float,
-        live: Answer | None = None,
-    ) -> None:
-        """One row for each answered row; those of a shadow say whether the live revision answered the same."""
-        is_kept = is_sampled(asked.id, route.endpoint.log_sample)
-        has_payload = is_kept and route.endpoint.log_payload
-        features: list[dict[str, float | str | None]] = [{}] * question.rows
-        if has_payload:
-            features = feature_rows(model.signature, question)
-        at_us = self._clock.now_us()
-        for row in range(question.rows):
-            prediction = answer.predictions[row]
-            self._keep(
-                RequestRow(
-                    request_id=asked.id if question.rows == 1 else f"{asked.id}/{row}",
-                    at_us=at_us,
-                    project=asked.project,
-                    endpoint=asked.endpoint,
-                    revision=model.revision.number,
-                    model_version=model.revision.model_version,
-                    is_shadow=live is not None,
-                    status=200,
-                    latency_ms=latency_ms,
-                    features=features[row],
-                    prediction=prediction if has_payload else "",
-                    score=answer.scores[row] if has_payload else None,
-                    entity=asked.entity if has_payload else {},
-                    cpu_ms=cpu_ms / question.rows,
-                    agrees=None if live is None else agree(model.signature.task, prediction, live.predictions[row]),
-                    is_kept=is_kept,
-                )
-            )
-
-    def _keep_failure(
-        self,
-        asked: Asked,
-        route: Route,
-        model: Model,
-        question: Question,
-        failed: SillError,
+        told: Part | SillError,
         started_s: float,
-        is_shadow: bool = False,
-    ) -> None:
-        is_kept = is_sampled(asked.id, route.endpoint.log_sample)
-        has_payload = is_kept and route.endpoint.log_payload and question.rows == 1
-        self._keep(
-            RequestRow(
-                request_id=asked.id,
-                at_us=self._clock.now_us(),
-                project=asked.project,
-                endpoint=asked.endpoint,
-                revision=model.revision.number,
-                model_version=model.revision.model_version,
-                is_shadow=is_shadow,
-                status=failed.status,
-                latency_ms=(time.perf_counter() - started_s) * 1e3,
-                features=feature_rows(model.signature, question)[0] if has_payload and not is_shadow else {},
-                entity=asked.entity if has_payload else {},
-                error=f"{failed.code}: {failed.message}"[:ERROR_LENGTH_MAX],
-                agrees=False if is_shadow else None,
-                is_kept=is_kept,
-            )
+        live: tuple[Model, Part] | None = None,
+    ) -> Seen:
+        return Seen(
+            asked=way.asked,
+            endpoint=way.route.endpoint,
+            model=model,
+            question=way.question,
+            at_us=self._clock.now_us(),
+            latency_ms=(time.perf_counter() - started_s) * 1e3,
+            part=told if isinstance(told, Part) else None,
+            failed=told if isinstance(told, SillError) else None,
+            live=live,
+            is_shadow=live is not None,
         )
 
 
-def _timeout_s(asked: Asked, endpoint: PlanEndpoint) -> float:
+def timeout_s(endpoint: PlanEndpoint, asked_ms: float) -> float:
+    """How long a request may take: what it asks for, up to what the endpoint allows."""
     allowed_ms = min(endpoint.deadline_ms, TIMEOUT_MS_MAX)
-    return (min(asked.timeout_ms, allowed_ms) if asked.timeout_ms else allowed_ms) / 1e3
+    return (min(asked_ms, allowed_ms) if asked_ms else allowed_ms) / 1e3
 
 
 def _no_endpoint(project: str, endpoint: str) -> NotFound:

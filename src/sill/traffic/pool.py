@@ -12,10 +12,11 @@ from sill.endpoints.types import PlanEndpoint, PlanRevision
 from sill.runtimes.port import Runtime
 from sill.runtimes.types import Signature, TensorSpec
 from sill.traffic.batching import Batcher
-from sill.traffic.tensors import Answer, Question, to_answer, zero_question
+from sill.traffic.tensors import Question, finish, plain_way, zero_question
 
 WARM_UPS = 5
 PROBE_ROWS = 8
+CALIBRATION_ROWS = 32
 PROBE_SEED = 20261121
 RELATIVE_MAX, ABSOLUTE_MAX = 1e-4, 1e-5
 """How far a row's answer in a batch may lie from its answer alone: the order of sums in single precision, no more."""
@@ -32,34 +33,50 @@ class Model:
     def __init__(self, revision: PlanRevision, runtime: Runtime) -> None:
         self.revision = revision
         self.signature: Signature = revision.signature
+        self.plain = plain_way(self.signature)
         row_ms, self.example = warm_up(self.signature, runtime)
-        self.batcher = Batcher(runtime.infer, row_ms=row_ms, can_batch=rows_are_independent(self.signature, runtime))
+        can_batch = rows_are_independent(self.signature, runtime)
+        self.batcher = Batcher(
+            runtime.infer,
+            self._finish,
+            row_ms=row_ms,
+            batch_row_ms=batch_row_ms(self.signature, runtime) if can_batch else None,
+            can_batch=can_batch,
+        )
 
     @property
     def weight(self) -> int:
         """Percent of the traffic."""
         return self.revision.weight
 
-    async def infer(self, question: Question, deadline_s: float) -> tuple[Answer, float]:
-        """The answer, and the milliseconds of CPU it took. Errors as `Batcher.infer` and `to_answer`."""
-        raw, cpu_ms = await self.batcher.infer(question, deadline_s)
-        return to_answer(self.signature, raw, question.rows), cpu_ms
+    def _finish(self, raw: Mapping[str, Any], rows: int) -> dict[str, Any]:
+        return finish(self.signature, raw, rows)
 
 
-def warm_up(signature: Signature, runtime: Runtime) -> tuple[float, Answer]:
+def warm_up(signature: Signature, runtime: Runtime) -> tuple[float, dict[str, Any]]:
     """Milliseconds one row takes once warm (the least of a few), and what an answer looks like.
 
     Raises:
         SillError: the model does not answer a row of zeros.
     """
     question = zero_question(signature)
+    raw = runtime.infer(question.arrays)
+    return least_ms(runtime, question), finish(signature, raw, question.rows)
+
+
+def batch_row_ms(signature: Signature, runtime: Runtime) -> float:
+    """Milliseconds each further row of a batch takes."""
+    return least_ms(runtime, zero_question(signature, CALIBRATION_ROWS, seed=PROBE_SEED)) / CALIBRATION_ROWS
+
+
+def least_ms(runtime: Runtime, question: Question) -> float:
+    """Milliseconds a question takes: the least of a few, which no other process disturbed."""
     taken_ms = []
-    raw: Mapping[str, Any] = {}
     for _ in range(WARM_UPS):
         started_s = time.perf_counter()
-        raw = runtime.infer(question.arrays)
+        runtime.infer(question.arrays)
         taken_ms.append((time.perf_counter() - started_s) * 1e3)
-    return min(taken_ms), to_answer(signature, raw, question.rows)
+    return min(taken_ms)
 
 
 def rows_are_independent(signature: Signature, runtime: Runtime) -> bool:
@@ -128,7 +145,7 @@ def output_specs(model: Model) -> tuple[TensorSpec, ...]:
     names: Callable[[Any], str] = _datatype
     return tuple(
         TensorSpec(name=name, datatype=names(array), shape=(-1, *array.shape[1:]))
-        for name, array in model.example.outputs.items()
+        for name, array in model.example.items()
     )
 
 

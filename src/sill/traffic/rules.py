@@ -3,6 +3,7 @@
 pending → shadow → canary, step by step → live; or rejected, as soon as its limits can no longer be kept.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from math import comb
 
@@ -45,11 +46,11 @@ def stats_id(endpoint: str, number: int, phase: str) -> str:
     return f"{endpoint}/{number}/{phase}"
 
 
-def latency_counts(latencies_ms: Iterable[float]) -> tuple[int, ...]:
-    """How many latencies lie in each of the ranges `LATENCY_BOUNDS_MS` marks off."""
+def latency_counts(latencies_ms: Iterable[tuple[float, int]]) -> tuple[int, ...]:
+    """How many latencies lie in each of the ranges `LATENCY_BOUNDS_MS` marks off, each given with how often it occurred."""
     counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
-    for latency in latencies_ms:
-        counts[next((i for i, bound in enumerate(LATENCY_BOUNDS_MS) if latency <= bound), len(LATENCY_BOUNDS_MS))] += 1
+    for latency_ms, times in latencies_ms:
+        counts[bisect_left(LATENCY_BOUNDS_MS, latency_ms)] += times
     return tuple(counts)
 
 

@@ -253,12 +253,12 @@ class Traffic:
             store.trim(tx, project, name)
             for (number, phase), found in _by_phase(known).items():
                 _merge(tx, project, name, number, phase, found)
-            cpu_s = sum(row.cpu_ms for row, _ in known) / 1e3
-            wall_s = sum(row.latency_ms for row, _ in known) / 1e3
-            answers = sum(not row.is_shadow for row, _ in known)
+            cpu_s = sum(row.cpu_ms * row.times for row, _ in known) / 1e3
+            wall_s = sum(row.latency_ms * row.times for row, _ in known) / 1e3
+            answers = sum(row.times for row, _ in known if not row.is_shadow)
             self._costs.record(tx, project, "endpoint", name, Usage(wall_s=wall_s, cpu_s=cpu_s), answers)
             tx.emit("traffic.recorded", project, name, PLATFORM.id, endpoint=name, rows=answers)
-            return len(known)
+            return sum(row.times for row, _ in known)
 
         return write
 
@@ -288,16 +288,16 @@ def _by_phase(rows: Sequence[tuple[RequestRow, str]]) -> dict[tuple[int, str], l
 def _merge(tx: Tx, project: str, endpoint: str, number: int, phase: str, rows: Sequence[RequestRow]) -> None:
     """Add rows to the sums of a revision in a phase."""
     before = _stats(tx, project, endpoint, number, phase, min(row.at_us for row in rows))
-    counts = latency_counts(row.latency_ms for row in rows)
+    counts = latency_counts((row.latency_ms, row.times) for row in rows)
     had = before.latency_counts or (0,) * len(counts)
     merged = msgspec.structs.replace(
         before,
-        requests=before.requests + len(rows),
-        errors=before.errors + sum(row.status >= 400 for row in rows),
+        requests=before.requests + sum(row.times for row in rows),
+        errors=before.errors + sum(row.times for row in rows if row.status >= 400),
         latency_counts=tuple(a + b for a, b in zip(had, counts, strict=True)),
-        compared=before.compared + sum(row.agrees is not None for row in rows),
-        disagreed=before.disagreed + sum(row.agrees is False for row in rows),
-        cpu_ms=before.cpu_ms + sum(row.cpu_ms for row in rows),
+        compared=before.compared + sum(row.times for row in rows if row.agrees is not None),
+        disagreed=before.disagreed + sum(row.times for row in rows if row.agrees is False),
+        cpu_ms=before.cpu_ms + sum(row.cpu_ms * row.times for row in rows),
     )
     store.STATS.put(tx, merged)
 

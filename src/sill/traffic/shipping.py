@@ -2,19 +2,18 @@
 
 import asyncio
 import logging
-from collections import deque
 from typing import Protocol
 
+from sill.core.clock import Clock
 from sill.core.errors import Limited, SillError, Unavailable
+from sill.traffic.recording import Recorder, Taken
 from sill.traffic.spool import Spool
-from sill.traffic.types import RequestRow
 
 FLUSH_S = 0.2
 """How long a row may be in memory only: what a power cut or kill may take."""
 FLUSH_ROWS_MAX = 500
 SHIP_S = 0.5
 """The shortest time between two batches: each becomes a commit of the lake."""
-WAITING_ROWS_MAX = 20_000
 RETRY_S, RETRY_S_MAX = 0.5, 10.0
 
 _log = logging.getLogger("sill.inference")
@@ -29,28 +28,18 @@ class Receiver(Protocol):
 
 
 class Shipping:
-    """The way of rows from the loop to the control plane. `put` never waits."""
+    """The way of rows from the loop to the control plane."""
 
-    def __init__(self, spool: Spool, receiver: Receiver) -> None:
+    def __init__(self, spool: Spool, receiver: Receiver, clock: Clock) -> None:
+        self.recorder = Recorder(clock, self._wake)
         self._spool = spool
         self._receiver = receiver
-        self._waiting: deque[RequestRow] = deque()
         self._some = asyncio.Event()
         self._enough = asyncio.Event()
         self._spooled = asyncio.Event()
         self._spooled.set()  # a former process may have left some
         self.rows_dropped = 0
         self.batches_refused = 0
-
-    def put(self, row: RequestRow) -> None:
-        """Keep a row; the oldest are dropped, and counted, when too many wait for the disk."""
-        if len(self._waiting) >= WAITING_ROWS_MAX:
-            self._waiting.popleft()
-            self.rows_dropped += 1
-        self._waiting.append(row)
-        self._some.set()
-        if len(self._waiting) >= FLUSH_ROWS_MAX:
-            self._enough.set()
 
     async def run(self) -> None:
         """Write and ship, for ever."""
@@ -60,15 +49,22 @@ class Shipping:
 
     async def flush(self) -> None:
         """Write what waits, now."""
-        while self._waiting:
-            count = min(len(self._waiting), FLUSH_ROWS_MAX)
-            rows = [self._waiting.popleft() for _ in range(count)]
+        while self.recorder.waiting:
+            taken = self.recorder.take(FLUSH_ROWS_MAX)
             try:
-                await asyncio.to_thread(self._spool.append, rows)
+                await asyncio.to_thread(self._write, taken)
             except OSError as full:  # the disk is full or gone: answers matter more than their log
-                self.rows_dropped += len(rows)
-                _log.error("%d rows lost: the spool cannot be written: %s", len(rows), full)
+                self.rows_dropped += len(taken.kept)
+                _log.error("%d rows lost: the spool cannot be written: %s", len(taken.kept), full)
             self._spooled.set()
+
+    def _write(self, taken: Taken) -> None:
+        self._spool.append(taken.rows())
+
+    def _wake(self) -> None:
+        self._some.set()
+        if self.recorder.waiting >= FLUSH_ROWS_MAX:
+            self._enough.set()
 
     async def _write_for_ever(self) -> None:
         while True:

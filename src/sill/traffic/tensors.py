@@ -37,18 +37,47 @@ TYPES: dict[str, Any] = {
 
 
 class Question(Value, frozen=True, kw_only=True):
-    """What a model is asked: its inputs by name, all with the same first axis, `rows` long."""
+    """What a model is asked: its inputs by name, all with the same first axis, `rows` long.
+
+    `form` tells apart what cannot share a batch: the inner shapes, where the model leaves them free.
+    """
 
     arrays: dict[str, Any]
     rows: int
+    form: tuple[Any, ...] | None = None
 
 
-class Answer(Value, frozen=True, kw_only=True):
-    """What it answered. `predictions` and `scores` have one entry for each row, for the log and the judge."""
+class Prediction(Value, frozen=True, kw_only=True):
+    """What one row was answered, for the log and the judge: the class or the number, and the class's probability."""
 
-    outputs: dict[str, Any]
-    predictions: tuple[str, ...]
-    scores: tuple[float | None, ...]
+    text: str
+    score: float | None = None
+
+
+class Plain:
+    """The short way to a question: for a model with one input of fixed inner shape, and a tensor that fits as it is."""
+
+    __slots__ = ("_dtype", "_inner", "_name", "_names")
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self._name = spec.name
+        self._names = (spec.name, TABULAR_INPUT)
+        self._dtype = np.dtype(TYPES[spec.datatype])
+        self._inner = spec.shape[1:]
+
+    def question(self, name: str, array: Array) -> Question | None:
+        """The question, or None if `to_question` must look at it."""
+        shape = array.shape
+        if array.dtype is not self._dtype or shape[1:] != self._inner or name not in self._names:
+            return None
+        return Question(arrays={self._name: array}, rows=shape[0]) if 0 < shape[0] <= ROWS_MAX else None
+
+
+def plain_way(signature: Signature) -> Plain | None:
+    """`Plain` for a model that has it."""
+    spec = signature.inputs[0]
+    is_fixed = len(signature.inputs) == 1 and all(size >= 0 for size in spec.shape[1:])
+    return Plain(spec) if is_fixed and spec.datatype != "BYTES" else None
 
 
 def to_question(signature: Signature, tensors: Mapping[str, Array]) -> Question:
@@ -75,10 +104,17 @@ def to_question(signature: Signature, tensors: Mapping[str, Array]) -> Question:
             f"the inputs have {', '.join(map(str, sorted(rows)))} rows; all must have the same, at most {ROWS_MAX:,}.",
             field="inputs",
         )
-    return Question(arrays=arrays, rows=rows.pop())
+    return Question(arrays=arrays, rows=rows.pop(), form=form_of(signature, arrays))
 
 
-def to_answer(signature: Signature, raw: Mapping[str, Array], rows: int) -> Answer:
+def form_of(signature: Signature, arrays: Mapping[str, Array]) -> tuple[Any, ...] | None:
+    """The inner shapes of a question to a model that leaves some of them free; None if it leaves none."""
+    if all(size >= 0 for spec in signature.inputs for size in spec.shape[1:]):
+        return None
+    return tuple(array.shape[1:] for array in arrays.values())
+
+
+def finish(signature: Signature, raw: Mapping[str, Array], rows: int) -> dict[str, Any]:
     """Outputs as they are named on the wire: `label` and `probabilities` of a classifier, `output` of others.
 
     Raises:
@@ -93,11 +129,21 @@ def to_answer(signature: Signature, raw: Mapping[str, Array], rows: int) -> Answ
             )
     if signature.task == "classification":
         return _classes(signature, raw, rows)
-    outputs = {"output" if len(raw) == 1 else name: array for name, array in raw.items()}
+    return {"output": next(iter(raw.values()))} if len(raw) == 1 else dict(raw)
+
+
+def predictions(signature: Signature, outputs: Mapping[str, Array], rows: int) -> list[Prediction]:
+    """What each row was answered, in short; empty texts where an answer is not one class or number."""
+    if signature.task == "classification":
+        scores = [None] * rows if "probabilities" not in outputs else outputs["probabilities"].max(axis=1).tolist()
+        return [
+            Prediction(text=str(label), score=score)
+            for label, score in zip(outputs["label"].tolist(), scores, strict=True)
+        ]
     first = next(iter(outputs.values()))
-    is_number = first.size == rows and first.dtype.kind in "fiub"
-    predictions = tuple(f"{value:.9g}" for value in first.reshape(-1).tolist()) if is_number else ("",) * rows
-    return Answer(outputs=outputs, predictions=predictions, scores=(None,) * rows)
+    if first.size != rows or first.dtype.kind not in "fiub":
+        return [Prediction(text="")] * rows
+    return [Prediction(text=f"{value:.9g}") for value in first.reshape(-1).tolist()]
 
 
 def feature_rows(signature: Signature, question: Question) -> list[dict[str, float | str | None]]:
@@ -200,19 +246,14 @@ def _cast(spec: TensorSpec, name: str, array: Array) -> Array:
     return cast
 
 
-def _classes(signature: Signature, raw: Mapping[str, Array], rows: int) -> Answer:
+def _classes(signature: Signature, raw: Mapping[str, Array], rows: int) -> dict[str, Any]:
     flat = [array.reshape(rows, -1) if array.ndim > 1 else array for array in raw.values()]
     tables = [array for array in flat if array.dtype.kind == "f" and array.ndim == 2]
     labels = [array.reshape(-1) for array in flat if array.dtype.kind != "f" and array.size == rows]
     if not tables and not labels:
         raise Refused("the classifier gave neither labels nor probabilities.", fix="Export it again.")
-    outputs: dict[str, Any] = {}
-    outputs["label"] = _named(signature, labels[0]) if labels else _labels(signature, tables[0])
-    scores: tuple[float | None, ...] = (None,) * rows
-    if tables:
-        outputs["probabilities"] = tables[0]
-        scores = tuple(tables[0].max(axis=1).tolist())
-    return Answer(outputs=outputs, predictions=tuple(map(str, outputs["label"].tolist())), scores=scores)
+    outputs = {"label": _named(signature, labels[0]) if labels else _labels(signature, tables[0])}
+    return outputs | {"probabilities": tables[0]} if tables else outputs
 
 
 def _labels(signature: Signature, table: Array) -> Array:

@@ -31,7 +31,10 @@ class RequestRow(Value, frozen=True, kw_only=True):
     agrees: bool | None = None
     """Of a shadow's answer: whether the live revision answered the same."""
     is_kept: bool = True
-    """False: counted for the rollout's judge, but left out of the lake by the endpoint's `log_sample`."""
+    """False: counted for the rollout's judge, but left out of the lake by the endpoint's `log_sample`, or by the rate."""
+    times: int = 1
+    """How many answers a row that is not kept stands for: all of one revision, status and range of latency.
+    Latency and CPU are their means."""
 
 
 class LogBatch(Value, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from sill.core.errors import InvalidValue, UnsupportedType
 from sill.core.names import shorten
 from sill.core.values import Value
 from sill.protocols.oip.tensors import read_tensor, write_tensor
-from sill.protocols.oip.types import InferRequest, InferResponse
+from sill.protocols.oip.types import InferRequest, InferResponse, RequestInput
 from sill.safety.strict_json import decode
 
 INPUTS_MAX = 2_000
@@ -29,6 +29,8 @@ class Inference(Value, frozen=True, kw_only=True):
 
     id: str
     tensors: dict[str, Any]
+    inputs: tuple[RequestInput, ...]
+    """As they came."""
     outputs: tuple[str, ...] = ()
     entity: dict[str, str] = {}
 
@@ -56,7 +58,9 @@ def read_request(body: bytes) -> Inference:
     outputs = tuple(wanted.name for wanted in asked.outputs)
     if len(outputs) > OUTPUTS_MAX or len(set(outputs)) != len(outputs):
         raise InvalidValue(f"an output is asked for twice, or more than {OUTPUTS_MAX} are.", field="outputs")
-    return Inference(id=asked.id, tensors=tensors, outputs=outputs, entity=_entity(asked.parameters))
+    return Inference(
+        id=asked.id, tensors=tensors, inputs=asked.inputs, outputs=outputs, entity=_entity(asked.parameters)
+    )
 
 
 def write_response(

@@ -35,6 +35,9 @@ _ITEM_BYTES = {"BOOL": 1, "BYTES": BYTES_PER_TEXT} | {k: np.dtype(v).itemsize fo
 _ITEMS: dict[str, type] = {"BOOL": bool, "BYTES": str} | dict.fromkeys(INTEGERS, int) | dict.fromkeys(FLOATS, float)
 
 
+_FP32_MAX = float(np.finfo(np.float32).max)
+
+
 def _decoders(kind: Any) -> list[msgspec.json.Decoder[Any]]:
     found = []
     for _ in range(RANK_MAX):
@@ -70,7 +73,7 @@ def read_tensor(given: RequestInput) -> "np.ndarray[Any, Any]":
         values = _flatten(given, values)
     if len(values) != count:
         raise _wrong(given, f"its data has {len(values)} values, its shape {list(given.shape)} needs {count}")
-    return _array(given, values).reshape(given.shape)
+    return as_array(given, values).reshape(given.shape)
 
 
 def write_tensor(name: str, array: "np.ndarray[Any, Any]") -> ResponseOutput:
@@ -152,7 +155,12 @@ def _flatten(given: RequestInput, values: list[Any]) -> list[Any]:
     return level
 
 
-def _array(given: RequestInput, values: list[Any]) -> "np.ndarray[Any, Any]":
+def as_array(given: RequestInput, values: list[Any]) -> "np.ndarray[Any, Any]":
+    """Values of the right kind as a flat array of the input's datatype.
+
+    Raises:
+        InvalidValue: one lies outside the datatype.
+    """
     if given.datatype == "BYTES":
         texts = np.empty(len(values), dtype=object)
         texts[:] = values
@@ -169,10 +177,9 @@ def _array(given: RequestInput, values: list[Any]) -> "np.ndarray[Any, Any]":
 
 
 def _floats(given: RequestInput, values: list[float]) -> "np.ndarray[Any, Any]":
-    array = np.array(values, dtype=np.float64)
-    if given.datatype == "FP32" and np.abs(array).max() > np.finfo(np.float32).max:
+    if given.datatype == "FP32" and not (min(values) >= -_FP32_MAX and max(values) <= _FP32_MAX):
         raise _wrong(given, "a value is too large for FP32; FP64 holds it")
-    return array.astype(FLOATS[given.datatype], copy=False)
+    return np.array(values, dtype=FLOATS[given.datatype])
 
 
 def _wrong(given: RequestInput, why: str) -> InvalidValue:
