@@ -6,6 +6,8 @@ import gc
 import logging
 import os
 import sys
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +22,7 @@ from sill.core.errors import Conflict, InvalidValue, SillError, Unavailable, Uns
 from sill.core.names import check_name
 from sill.core.settings import Settings, read_settings
 from sill.core.values import Value
-from sill.protocols.oip.codec import BINARY_HEADER, Inference, read_request, write_response
+from sill.protocols.oip.codec import BINARY_HEADER, BINARY_TYPE, JSON_TYPE, Inference, read_request, write_response
 from sill.protocols.oip.errors import App, Message, Receive, Scope, Send, translate_errors
 from sill.protocols.oip.forms import form_of
 from sill.protocols.oip.paths import Target, read_path
@@ -44,6 +46,10 @@ STICKY_LENGTH_MAX = 200
 BODIES_BYTES_MAX = 512 * 1024 * 1024
 """What all bodies together may hold."""
 RUNTIME = "onnx"
+LENGTH_DIGITS_MAX = 12
+CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+PACKED_BYTES_MIN = 1_024
+"""Smaller answers are not worth packing: they fit one packet."""
 HOME_LOOK_S = 5.0
 """How often the process looks whether its home is still there."""
 
@@ -110,12 +116,12 @@ class Door:
         token = plane.authenticate(_secret(headers))
         project = _project(target, headers)
         route = plane.route(token, project, target.name, target.version)  # refused before the body is read
-        _check_content_type(headers)
+        header_bytes = _header_bytes(headers)
         timeout_ms = _timeout_ms(headers)
         body = await _body(receive)
         if body is None:
             return  # the client left
-        request = read_request(body)
+        request = read_request(body, header_bytes)
         asked = Asked(
             id=request.id or plane.new_id(),
             project=project,
@@ -127,12 +133,13 @@ class Door:
             timeout_ms=timeout_ms,
         )
         told = await plane.answer(token, asked)
-        given = told.part.outputs
-        outputs = {name: given[name] for name in _wanted(request.outputs, given)}
+        outputs = told.part.outputs
         parameters = {"model_version": told.model_version, "revision": told.revision}
-        await _send_json(send, write_response(target.name, told.model_version, asked.id, parameters, outputs))
+        wanted = request.wanted(outputs)
+        answer = write_response(target.name, told.model_version, asked.id, parameters, outputs, wanted)
+        await _send_answer(send, *answer, headers)
         if self.recognition is not None and HEAD in scope and is_plain(request, headers):
-            form = form_of(body, request.inputs[0])
+            form = form_of(request, body, header_bytes)
             if form is not None and plane.routes.get((project, target.name)) is route:
                 self.recognition.learn(scope[HEAD], token, route, asked, form, len(body))
 
@@ -155,13 +162,10 @@ def describe(target: Target, route: Route) -> ModelMetadata:
 
 
 def is_plain(request: Inference, headers: dict[bytes, bytes]) -> bool:
-    """True for a request whose like may take the short way: one input, nothing of its own but the numbers."""
-    return (
-        len(request.inputs) == 1
-        and not (request.id or request.outputs or request.entity)
-        and b"content-length" in headers
-        and not {b"expect", b"connection", b"content-encoding", b"transfer-encoding"} & headers.keys()
-    )
+    """True for a request whose like may take the short way: its answer follows from its numbers alone."""
+    odd = {b"expect", b"connection", b"content-encoding", b"transfer-encoding"} & headers.keys()
+    has_own = bool(request.id or request.entity or any(one.classes for one in request.outputs))
+    return b"content-length" in headers and not odd and not has_own and coding_of(headers) == ""
 
 
 def build_app(plane: Plane, settings: Settings) -> tuple[App, Recognition]:
@@ -285,12 +289,32 @@ def _project(target: Target, headers: dict[bytes, bytes]) -> str:
     return target.project or check_name(named or DEFAULT_PROJECT, "project")
 
 
-def _check_content_type(headers: dict[bytes, bytes]) -> None:
+def _header_bytes(headers: dict[bytes, bytes]) -> int | None:
+    """How much of the body is JSON, if something else follows."""
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if BINARY_HEADER in headers:
-        raise UnsupportedType("binary tensor data is not supported; plain JSON is.", fix="Send with binary_data=False.")
-    if kind not in (b"", b"application/json"):
-        raise UnsupportedType("the body must be application/json.", fix="Send content-type: application/json.")
+    said = headers.get(BINARY_HEADER)
+    if said is None and kind not in (b"", JSON_TYPE):
+        raise UnsupportedType(
+            "the body must be application/json.", fix="Send content-type: application/json, or the binary extension."
+        )
+    if said is None:
+        return None
+    if kind not in (b"", JSON_TYPE, BINARY_TYPE):
+        raise UnsupportedType("a body with binary tensors is application/octet-stream.", fix="Send it as such.")
+    if not said.isdigit() or len(said) > LENGTH_DIGITS_MAX:
+        raise InvalidValue(
+            "Inference-Header-Content-Length is a number of bytes.", field="inference-header-content-length"
+        )
+    return int(said)
+
+
+def coding_of(headers: dict[bytes, bytes]) -> str:
+    """The coding an answer may be packed in: the first we know of those accepted; empty for none."""
+    for given in headers.get(b"accept-encoding", b"").decode("latin-1").lower().split(","):
+        name, _, quality = given.strip().partition(";")
+        if name in CODINGS and quality.strip() not in ("q=0", "q=0.0"):
+            return name
+    return ""
 
 
 def _timeout_ms(headers: dict[bytes, bytes]) -> float:
@@ -307,15 +331,6 @@ def _sticky_key(headers: dict[bytes, bytes]) -> str:
     if len(key) > STICKY_LENGTH_MAX:
         raise InvalidValue(f"X-Sill-Sticky-Key has at most {STICKY_LENGTH_MAX} characters.", field="x-sill-sticky-key")
     return key
-
-
-def _wanted(asked: tuple[str, ...], outputs: dict[str, object]) -> tuple[str, ...]:
-    for name in asked:
-        if name not in outputs:
-            raise InvalidValue(
-                f"output {name[:80]!r} is not known; the model gives {', '.join(outputs)}.", field="outputs"
-            )
-    return asked or tuple(outputs)
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -336,8 +351,20 @@ async def _answer(send: Send, value: Value) -> None:
     await _send_json(send, msgspec.json.encode(value))
 
 
-async def _send_json(send: Send, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+async def _send_answer(send: Send, body: bytes, header_bytes: int | None, asked: dict[bytes, bytes]) -> None:
+    more = [] if header_bytes is None else [(BINARY_HEADER, str(header_bytes).encode())]
+    coding = coding_of(asked) if len(body) >= PACKED_BYTES_MIN else ""
+    if coding:
+        packer = zlib.compressobj(1, wbits=CODINGS[coding])
+        body = packer.compress(body) + packer.flush()
+        more.append((b"content-encoding", coding.encode()))
+    await _send_json(send, body, JSON_TYPE if header_bytes is None else BINARY_TYPE, more)
+
+
+async def _send_json(
+    send: Send, body: bytes, kind: bytes = JSON_TYPE, more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -11,9 +11,9 @@ from functools import partial
 from sill.core.clock import Clock
 from sill.core.errors import SillError
 from sill.endpoints.types import PlanToken
+from sill.protocols.oip.codec import BINARY_HEADER, BINARY_TYPE, JSON_TYPE
 from sill.protocols.oip.errors import error_body
 from sill.protocols.oip.forms import AnswerForm, Form
-from sill.protocols.oip.tensors import datatype_of
 from sill.safety.gate import SECURITY_HEADERS, problem_body
 from sill.safety.limits import InFlight
 from sill.traffic.batching import Part
@@ -29,7 +29,6 @@ FORMS_MAX = 8
 REASONS = {400: b"Bad Request", 422: b"Unprocessable Entity", 429: b"Too Many Requests", 503: b"Service Unavailable"}
 
 _FIXED = b"".join(name + b": " + value + b"\r\n" for name, value in SECURITY_HEADERS)
-_FIXED += b"content-type: application/json\r\ncontent-length: "
 
 
 class Recognition:
@@ -75,7 +74,7 @@ class KnownHead:
         self._version = asked.version
         self._sticky_key = asked.sticky_key
         self._seconds = timeout_s(route.endpoint, asked.timeout_ms)
-        self._answers: dict[int, AnswerForm] = {}
+        self._answers: dict[tuple[int, Form], AnswerForm] = {}
 
     def answer(self, body: bytes, reply: Callable[[bytes], None]) -> bool:
         """See `safety.listener.Known`. False for everything that is not plainly good: the long way says what is wrong."""
@@ -111,40 +110,39 @@ class KnownHead:
             way = Way(
                 asked=asked, route=route, model=model, question=question, deadline_s=deadline_s, started_s=started_s
             )
-            model.batcher.submit(question, deadline_s, partial(self._tell, way, reply), self._token.digest)
+            model.batcher.submit(question, deadline_s, partial(self._tell, way, form, reply), self._token.digest)
         except SillError:
             house.in_flight.leave()
             return False
         return True
 
-    def _tell(self, way: Way, reply: Callable[[bytes], None], told: Part | SillError) -> None:
+    def _tell(self, way: Way, form: Form, reply: Callable[[bytes], None], told: Part | SillError) -> None:
         self._house.in_flight.leave()
         if isinstance(told, Part):
-            form = self._answers.get(way.model.revision.number) or self._answer_form(way.model)
-            body = form.write(way.asked.id, told.of.lists(), told.start, told.end)
-            reply(_head(b"200 OK", way.asked.id, body))
+            answer = self._answers.get((way.model.revision.number, form)) or self._answer_form(way.model, form)
+            batch = told.of
+            body, header_bytes = answer.write(way.asked.id, batch.outputs, batch.lists, told.start, told.end)
+            reply(_head(b"200 OK", way.asked.id, body, header_bytes))
         else:
             body = error_body(problem_body(told, way.asked.id))
             reason = REASONS.get(told.status, b"Internal Server Error")
             reply(_head(b"%d %s" % (told.status, reason), way.asked.id, body))
         self._house.plane.remember(way, told)
 
-    def _answer_form(self, model: Model) -> AnswerForm:
+    def _answer_form(self, model: Model, form: Form) -> AnswerForm:
         revision = model.revision
-        form = AnswerForm(
-            self._route.endpoint.name,
-            revision.model_version,
-            {"model_version": revision.model_version, "revision": revision.number},
-            tuple((name, datatype_of(array), array.shape[1:]) for name, array in model.example.items()),
-        )
-        self._answers[revision.number] = form
-        return form
+        parameters = {"model_version": revision.model_version, "revision": revision.number}
+        answer = AnswerForm(self._route.endpoint.name, revision.model_version, parameters, form.request, model.example)
+        self._answers[revision.number, form] = answer
+        return answer
 
 
-def _head(status: bytes, request_id: str, body: bytes) -> bytes:
-    return b"HTTP/1.1 %s\r\n%s%d\r\nx-request-id: %s\r\n\r\n%s" % (
+def _head(status: bytes, request_id: str, body: bytes, header_bytes: int | None = None) -> bytes:
+    kind = JSON_TYPE if header_bytes is None else BINARY_TYPE + b"\r\n" + BINARY_HEADER + b": %d" % header_bytes
+    return b"HTTP/1.1 %s\r\n%scontent-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\n\r\n%s" % (
         status,
         _FIXED,
+        kind,
         len(body),
         request_id.encode(),
         body,

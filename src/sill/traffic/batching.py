@@ -28,7 +28,7 @@ INLINE_BATCH_MS_MAX = 5.0
 LANES_MAX = max(1, os.cpu_count() or 1)
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-Finish = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
+Finish = Callable[[Mapping[str, Any], int], dict[str, Any]]
 
 
 class Answered:
@@ -36,7 +36,7 @@ class Answered:
 
     __slots__ = ("_lists", "cpu_ms", "outputs", "rows")
 
-    def __init__(self, outputs: Mapping[str, Any], rows: int, cpu_ms: float) -> None:
+    def __init__(self, outputs: dict[str, Any], rows: int, cpu_ms: float) -> None:
         self.outputs = outputs
         self.rows = rows
         self.cpu_ms = cpu_ms
@@ -67,7 +67,7 @@ class Part:
     @property
     def cpu_ms(self) -> float:
         """The request's share of the milliseconds of CPU its batch took."""
-        return self.of.cpu_ms * (self.end - self.start) / self.of.rows
+        return self.of.cpu_ms * (self.end - self.start) / max(self.of.rows, 1)
 
 
 Done = Callable[[Part | SillError], None]

@@ -33,11 +33,12 @@ class Model:
     def __init__(self, revision: PlanRevision, runtime: Runtime) -> None:
         self.revision = revision
         self.signature: Signature = revision.signature
+        self._runtime = runtime
         self.plain = plain_way(self.signature)
         row_ms, self.example = warm_up(self.signature, runtime)
         can_batch = rows_are_independent(self.signature, runtime)
         self.batcher = Batcher(
-            runtime.infer,
+            self._run,
             self._finish,
             row_ms=row_ms,
             batch_row_ms=batch_row_ms(self.signature, runtime) if can_batch else None,
@@ -49,7 +50,14 @@ class Model:
         """Percent of the traffic."""
         return self.revision.weight
 
+    def _run(self, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+        """No row is no question: many models cannot answer it."""
+        is_empty = len(next(iter(arrays.values()))) == 0
+        return {} if is_empty else self._runtime.infer(arrays)
+
     def _finish(self, raw: Mapping[str, Any], rows: int) -> dict[str, Any]:
+        if rows == 0:
+            return {name: array[:0] for name, array in self.example.items()}
         return finish(self.signature, raw, rows)
 
 

@@ -1,5 +1,10 @@
-"""Request bodies to checked values, answers to bytes."""
+"""Request bodies to checked values, answers to bytes: plain JSON, or JSON with the tensors' bytes behind it.
 
+Source: the protocol's REST specification, and its binary tensor data extension as Triton documents it
+(triton-inference-server/server, docs/protocol/extension_binary_data.md).
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -8,20 +13,33 @@ import numpy as np
 from sill.core.errors import InvalidValue, UnsupportedType
 from sill.core.names import shorten
 from sill.core.values import Value
-from sill.protocols.oip.tensors import read_tensor, write_tensor
-from sill.protocols.oip.types import InferRequest, InferResponse, RequestInput
+from sill.protocols.oip.binary import read_binary, write_binary
+from sill.protocols.oip.classes import classify
+from sill.protocols.oip.tensors import datatype_of, read_tensor, write_tensor
+from sill.protocols.oip.types import InferRequest, InferResponse, RequestInput, ResponseOutput
 from sill.safety.strict_json import decode
 
 INPUTS_MAX = 2_000
 OUTPUTS_MAX = 64
+CLASSES_MAX = 10_000
 ID_LENGTH_MAX = 128
 NAME_LENGTH_MAX = 200
 ENTITY_KEYS_MAX = 16
 BINARY_HEADER = b"inference-header-content-length"
-_BINARY = ("binary_data", "binary_data_output", "binary_data_size")
+JSON_TYPE, BINARY_TYPE = b"application/json", b"application/octet-stream"
 _SHARED_MEMORY = ("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset")
 
 _encoder = msgspec.json.Encoder()
+
+Array = np.ndarray[Any, Any]
+
+
+class Wanted(Value, frozen=True, kw_only=True):
+    """How one output is to be answered. `classes` above 0: the so many likeliest classes instead of the tensor."""
+
+    name: str
+    is_binary: bool = False
+    classes: int = 0
 
 
 class Inference(Value, frozen=True, kw_only=True):
@@ -31,51 +49,147 @@ class Inference(Value, frozen=True, kw_only=True):
     tensors: dict[str, Any]
     inputs: tuple[RequestInput, ...]
     """As they came."""
-    outputs: tuple[str, ...] = ()
+    outputs: tuple[Wanted, ...] = ()
+    is_binary: bool = False
+    """How outputs are answered that nothing else was said about."""
     entity: dict[str, str] = {}
 
+    def wanted(self, outputs: Mapping[str, Array]) -> tuple[Wanted, ...]:
+        """What is to be answered; every output, if the request names none.
 
-def read_request(body: bytes) -> Inference:
+        Raises:
+            InvalidValue: it names one that there is not.
+        """
+        for one in self.outputs:
+            if one.name not in outputs:
+                raise InvalidValue(
+                    f"output {shorten(one.name)!r} is not known; the model gives {', '.join(outputs)}.", field="outputs"
+                )
+        return self.outputs or tuple(Wanted(name=name, is_binary=self.is_binary) for name in outputs)
+
+
+def read_request(body: bytes, header_bytes: int | None = None) -> Inference:
     """The request a body holds.
 
+    Args:
+        header_bytes: how much of the body is JSON; the rest is the tensors' bytes. None: all of it.
     Raises:
-        InvalidValue: not strict JSON, no input, a name given twice, a tensor that contradicts itself.
+        InvalidValue: not strict JSON, no input, a name given twice, a tensor that contradicts itself, bytes left over.
         TooLarge: a tensor too large once widened.
-        UnsupportedType: an unknown datatype, or the binary or shared-memory extension.
+        UnsupportedType: an unknown datatype, or the shared-memory extension.
     """
-    asked = decode(body, InferRequest)
+    header, rest = _split(body, header_bytes)
+    asked = decode(header, InferRequest)
     _check_extensions(asked)
     if not 1 <= len(asked.inputs) <= INPUTS_MAX:
         raise InvalidValue(f"{len(asked.inputs)} inputs were given; 1 to {INPUTS_MAX} are allowed.", field="inputs")
-    tensors: dict[str, Any] = {}
-    for given in asked.inputs:
-        _check_text(given.name, "inputs.name", NAME_LENGTH_MAX)
-        if given.name in tensors:
-            raise InvalidValue(f"input {shorten(given.name)!r} is given twice.", fix="Give it once.", field="inputs")
-        tensors[given.name] = read_tensor(given)
     if asked.id:
         _check_text(asked.id, "id", ID_LENGTH_MAX)
-    outputs = tuple(wanted.name for wanted in asked.outputs)
-    if len(outputs) > OUTPUTS_MAX or len(set(outputs)) != len(outputs):
-        raise InvalidValue(f"an output is asked for twice, or more than {OUTPUTS_MAX} are.", field="outputs")
     return Inference(
-        id=asked.id, tensors=tensors, inputs=asked.inputs, outputs=outputs, entity=_entity(asked.parameters)
+        id=asked.id,
+        tensors=_tensors(asked.inputs, rest),
+        inputs=asked.inputs,
+        outputs=_wanted(asked),
+        is_binary=_flag(asked.parameters, "binary_data_output"),
+        entity=_entity(asked.parameters),
     )
 
 
 def write_response(
-    name: str, version: int, request_id: str, parameters: dict[str, Any], outputs: dict[str, "np.ndarray[Any, Any]"]
-) -> bytes:
-    """The answer's body."""
-    return _encoder.encode(
+    name: str,
+    version: int,
+    request_id: str,
+    parameters: dict[str, Any],
+    outputs: Mapping[str, Array],
+    wanted: tuple[Wanted, ...],
+) -> tuple[bytes, int | None]:
+    """The answer's body, and how much of it is JSON: None if all of it is.
+
+    Raises:
+        InvalidValue: classes are wanted of something that has none.
+    """
+    told: list[ResponseOutput] = []
+    binary: list[bytes] = []
+    for want in wanted:
+        array = outputs[want.name]
+        if want.classes:
+            array = classify(want.name, array, want.classes)
+        if want.is_binary:
+            content = write_binary(array)
+            size = {"binary_data_size": len(content)}
+            shape, datatype = array.shape, datatype_of(array)
+            told.append(ResponseOutput(name=want.name, datatype=datatype, shape=shape, parameters=size))
+            binary.append(content)
+        else:
+            told.append(write_tensor(want.name, array))
+    header = _encoder.encode(
         InferResponse(
-            model_name=name,
-            model_version=str(version),
-            id=request_id,
-            parameters=parameters,
-            outputs=tuple(write_tensor(output, array) for output, array in outputs.items()),
+            model_name=name, model_version=str(version), id=request_id, parameters=parameters, outputs=tuple(told)
         )
     )
+    return (b"".join((header, *binary)), len(header)) if binary else (header, None)
+
+
+def _split(body: bytes, header_bytes: int | None) -> tuple[bytes, memoryview]:
+    if header_bytes is None:
+        return body, memoryview(b"")
+    if not 0 < header_bytes <= len(body):
+        raise InvalidValue(
+            f"the JSON part is said to have {header_bytes} bytes, the body has {len(body)}.",
+            fix="Send Inference-Header-Content-Length as it is.",
+            field="inference-header-content-length",
+        )
+    return body[:header_bytes], memoryview(body)[header_bytes:]
+
+
+def _tensors(inputs: tuple[RequestInput, ...], rest: memoryview) -> dict[str, Any]:
+    tensors: dict[str, Any] = {}
+    at = 0
+    for given in inputs:
+        _check_text(given.name, "inputs.name", NAME_LENGTH_MAX)
+        if given.name in tensors:
+            raise InvalidValue(f"input {shorten(given.name)!r} is given twice.", fix="Give it once.", field="inputs")
+        size = given.parameters.get("binary_data_size")
+        if size is None:
+            tensors[given.name] = read_tensor(given)
+            continue
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest) - at:
+            raise InvalidValue(
+                f"input {shorten(given.name)!r} is said to have {shorten(str(size))} bytes; {len(rest) - at} are left.",
+                field="binary_data_size",
+            )
+        if given.data:
+            raise InvalidValue(f"input {shorten(given.name)!r} has both data and binary_data_size.", field="inputs")
+        tensors[given.name] = read_binary(given, rest[at : at + size])
+        at += size
+    if at != len(rest):
+        raise InvalidValue(f"{len(rest) - at} bytes follow the last tensor.", fix="Name each with binary_data_size.")
+    return tensors
+
+
+def _wanted(asked: InferRequest) -> tuple[Wanted, ...]:
+    names = [one.name for one in asked.outputs]
+    if len(names) > OUTPUTS_MAX or len(set(names)) != len(names):
+        raise InvalidValue(f"an output is asked for twice, or more than {OUTPUTS_MAX} are.", field="outputs")
+    by_default = _flag(asked.parameters, "binary_data_output")
+    found = []
+    for one in asked.outputs:
+        is_binary = _flag(one.parameters, "binary_data") if "binary_data" in one.parameters else by_default
+        classes = one.parameters.get("classification", 0)
+        if not isinstance(classes, int) or isinstance(classes, bool) or not 0 <= classes <= CLASSES_MAX:
+            raise InvalidValue(
+                f"classification is a number of classes, 1 to {CLASSES_MAX}, not {shorten(str(classes))}.",
+                field="outputs.parameters.classification",
+            )
+        found.append(Wanted(name=one.name, is_binary=is_binary, classes=classes))
+    return tuple(found)
+
+
+def _flag(parameters: dict[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidValue(f"{name} is true or false, not {shorten(str(value))}.", field=f"parameters.{name}")
+    return value
 
 
 def _check_extensions(asked: InferRequest) -> None:
@@ -84,13 +198,8 @@ def _check_extensions(asked: InferRequest) -> None:
         *(one.parameters for one in asked.inputs),
         *(one.parameters for one in asked.outputs),
     ]
-    for parameters in everywhere:
-        if any(parameters.get(name) for name in _BINARY):
-            raise UnsupportedType(
-                "binary tensor data is not supported; plain JSON data is.", fix="Send and ask with binary_data=False."
-            )
-        if any(name in parameters for name in _SHARED_MEMORY):
-            raise UnsupportedType("shared memory is not supported; plain JSON data is.", fix="Send the data itself.")
+    if any(name in parameters for parameters in everywhere for name in _SHARED_MEMORY):
+        raise UnsupportedType("shared memory is not supported.", fix="Send the data itself.")
 
 
 def _check_text(text: str, field: str, length_max: int) -> None:

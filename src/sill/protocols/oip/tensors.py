@@ -27,11 +27,13 @@ INTEGERS: dict[str, Any] = {
     "UINT64": np.uint64,
 }
 FLOATS: dict[str, Any] = {"FP32": np.float32, "FP64": np.float64}
-DATATYPES = ("BOOL", *INTEGERS, *FLOATS, "BYTES")
 BINARY_ONLY = ("FP16", "BF16")
 """The protocol gives these no JSON form."""
 
-_ITEM_BYTES = {"BOOL": 1, "BYTES": BYTES_PER_TEXT} | {k: np.dtype(v).itemsize for k, v in (INTEGERS | FLOATS).items()}
+ITEM_BYTES = {"BOOL": 1, "FP16": 2, "BF16": 2, "BYTES": BYTES_PER_TEXT} | {
+    k: np.dtype(v).itemsize for k, v in (INTEGERS | FLOATS).items()
+}
+_ARRAYS: dict[str, Any] = {"BOOL": np.bool_, "BYTES": object} | INTEGERS | FLOATS
 _ITEMS: dict[str, type] = {"BOOL": bool, "BYTES": str} | dict.fromkeys(INTEGERS, int) | dict.fromkeys(FLOATS, float)
 
 
@@ -58,8 +60,14 @@ def read_tensor(given: RequestInput) -> "np.ndarray[Any, Any]":
         TooLarge: more than `TENSOR_BYTES_MAX` once widened.
         UnsupportedType: a datatype that is not listed.
     """
-    count = _count(given)
     data = bytes(given.data)
+    if given.datatype in BINARY_ONLY:
+        raise UnsupportedType(
+            f"{given.datatype} has no JSON form in the protocol.",
+            fix="Send FP32, or binary data.",
+            field=given.name[:100],
+        )
+    count = count_of(given, len(data))
     levels = _levels(data)
     if levels not in (1, len(given.shape)):
         raise _wrong(
@@ -107,26 +115,29 @@ def datatype_of(array: "np.ndarray[Any, Any]") -> str:
     )
 
 
-def _count(given: RequestInput) -> int:
-    """How many values the shape asks for. Python's integers do not overflow."""
-    if given.datatype in BINARY_ONLY:
+def count_of(given: RequestInput, data_bytes: int) -> int:
+    """How many values the shape asks for. Python's integers do not overflow.
+
+    Args:
+        data_bytes: how much came; a small body with a large shape is a lie about the count, a large one a size.
+    Raises:
+        InvalidValue: too many or too few dimensions, or one below 0.
+        TooLarge: more than `TENSOR_BYTES_MAX` once widened.
+        UnsupportedType: a datatype that is not known.
+    """
+    if given.datatype not in ITEM_BYTES:
         raise UnsupportedType(
-            f"{given.datatype} has no JSON form in the protocol.", fix="Send FP32.", field=given.name[:100]
-        )
-    if given.datatype not in _ITEMS:
-        raise UnsupportedType(
-            f"datatype {shorten(given.datatype)!r} is not known; {', '.join(DATATYPES)} are.", field=given.name[:100]
+            f"datatype {shorten(given.datatype)!r} is not known; {', '.join(ITEM_BYTES)} are.", field=given.name[:100]
         )
     if not 1 <= len(given.shape) <= RANK_MAX:
         raise _wrong(given, f"its shape has {len(given.shape)} dimensions; 1 to {RANK_MAX} are allowed")
-    if min(given.shape) < 1:
-        raise _wrong(given, f"its shape {shorten(str(list(given.shape)))} has a dimension below 1")
+    if min(given.shape) < 0:
+        raise _wrong(given, f"its shape {shorten(str(list(given.shape)))} has a dimension below 0")
     count = 1
     for size in given.shape:
         count *= size
-    if count * _ITEM_BYTES[given.datatype] > TENSOR_BYTES_MAX:
-        # A small body with a large shape is a lie about the count; a body that is that large is a size.
-        kind = TooLarge if len(given.data) >= count else InvalidValue
+    if count * ITEM_BYTES[given.datatype] > TENSOR_BYTES_MAX:
+        kind = TooLarge if data_bytes >= count else InvalidValue
         raise kind(
             f"input {shorten(given.name)!r} of shape {shorten(str(list(given.shape)))} would hold more than "
             f"{TENSOR_BYTES_MAX} bytes.",
@@ -161,6 +172,8 @@ def as_array(given: RequestInput, values: list[Any]) -> "np.ndarray[Any, Any]":
     Raises:
         InvalidValue: one lies outside the datatype.
     """
+    if not values:
+        return np.empty(0, dtype=_ARRAYS[given.datatype])
     if given.datatype == "BYTES":
         texts = np.empty(len(values), dtype=object)
         texts[:] = values

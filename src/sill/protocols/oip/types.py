@@ -36,13 +36,14 @@ class InferRequest(Value, frozen=True, kw_only=True):
     outputs: tuple[RequestOutput, ...] = ()
 
 
-class ResponseOutput(Value, frozen=True, kw_only=True):
-    """One output tensor, its data flat in row-major order."""
+class ResponseOutput(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """One output tensor: its data flat in row-major order, or how many bytes of the binary part are its own."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: list[Any]
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
 
 
 class InferResponse(Value, frozen=True, kw_only=True):
