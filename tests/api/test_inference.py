@@ -94,7 +94,7 @@ def test_metadata_names_what_goes_in_and_comes_out(shared: House) -> None:
     http = shared.plane.http
     model = http.get("/v2/models/default/churn").json()
 
-    assert http.get("/v2").json() == {"name": "sill", "version": "0.1.0", "extensions": []}
+    assert http.get("/v2").json() == {"name": "sill", "version": "0.1.0", "extensions": ["binary_tensor_data", "classification"]}
     assert model["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 3]}]
     assert [output["name"] for output in model["outputs"]] == ["label", "probabilities"]
     assert http.get("/v2/models/churn/versions/1/ready").json() == {"name": "churn", "ready": True}
@@ -121,7 +121,7 @@ def test_health_needs_no_token_and_all_else_does(shared: House) -> None:
         ([tensor(datatype="BYTES", data=["a", "b", "c"])], 400),
         ([tensor(data=[1, 2, None])], 400),
         ([tensor(data=[1, 2, 1e39])], 400),
-        ([tensor(parameters={"binary_data_size": 12})], 415),
+        ([tensor(parameters={"binary_data_size": 12})], 400),
         ([tensor(parameters={"shared_memory_region": "r"})], 415),
         ([{**tensor(), "extra": 1}], 400),
     ],
@@ -155,7 +155,7 @@ def test_a_model_that_is_not_there_is_refused(shared: House, path: str, status: 
     ("headers", "status"),
     [
         ({"Content-Type": "application/vnd.bentoml+pickle"}, 415),
-        ({"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "99999"}, 415),
+        ({"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "99999"}, 400),
         ({"X-Sill-Timeout-Ms": "soon"}, 400),
         ({"X-Sill-Project": "../x"}, 400),
         ({"Host": "evil.example"}, 403),

@@ -46,6 +46,7 @@ STICKY_LENGTH_MAX = 200
 BODIES_BYTES_MAX = 512 * 1024 * 1024
 """What all bodies together may hold."""
 RUNTIME = "onnx"
+EXTENSIONS = ("binary_tensor_data", "classification")
 LENGTH_DIGITS_MAX = 12
 CODINGS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 PACKED_BYTES_MIN = 1_024
@@ -102,7 +103,7 @@ class Door:
     async def _describe(self, target: Target, headers: dict[bytes, bytes], send: Send) -> None:
         token = self._plane.authenticate(_secret(headers))
         if target.verb == "server":
-            await _answer(send, ServerMetadata(name="sill", version=__version__))
+            await _answer(send, ServerMetadata(name="sill", version=__version__, extensions=EXTENSIONS))
             return
         project = _project(target, headers)
         route = self._plane.route(token, project, target.name, target.version)

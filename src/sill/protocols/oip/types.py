@@ -57,7 +57,7 @@ class InferResponse(Value, frozen=True, kw_only=True):
 
 
 class ServerMetadata(Value, frozen=True, kw_only=True):
-    """What the server is. Extensions are named as Triton names them; there are none yet."""
+    """What the server is. Extensions are named as Triton names them."""
 
     name: str
     version: str
