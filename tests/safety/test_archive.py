@@ -187,6 +187,7 @@ LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
         zipped(("a", b"x" * 1_000), method=zipfile.ZIP_BZIP2),
         zipped(("a", b"x" * 1_000), method=zipfile.ZIP_LZMA),
     ],
+    ids=range(20),
 )
 def test_zip_that_two_readers_could_see_differently_is_refused(folder: Folder, archive: bytes) -> None:
     with pytest.raises((Refused, UnsupportedType)):

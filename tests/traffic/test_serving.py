@@ -77,7 +77,7 @@ def test_requests_answered_together_get_the_answers_they_get_alone(sizes: list[i
         alone = runtime.infer({"input": part})
         assert np.array_equal(answer.outputs["label"], alone["label"])
         np.testing.assert_allclose(answer.outputs["probabilities"], alone["probabilities"], rtol=1e-6, atol=1e-7)
-    assert batcher.batches <= 1 + sum(sizes) // 128
+    assert batcher.statistics.executions.total() <= 1 + sum(sizes) // 128
 
 
 @pytest.mark.anyio
@@ -98,7 +98,7 @@ async def test_work_whose_deadline_passed_is_not_begun() -> None:
     with pytest.raises(Unavailable, match="deadline"):
         await batcher.infer(Question(arrays={"input": rows(1)}, rows=1), asyncio.get_running_loop().time() - 1)
 
-    assert batcher.batches == 0
+    assert batcher.statistics.executions.total() == 0
 
 
 def test_a_model_whose_rows_lean_on_each_other_is_never_batched() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sill.core.errors import Limited, SillError, Unavailable
+from sill.traffic.statistics import Statistics
 from sill.traffic.tensors import Question
 
 BATCH_ROWS_MAX = 256
@@ -34,12 +35,16 @@ Finish = Callable[[Mapping[str, Any], int], dict[str, Any]]
 class Answered:
     """What a batch was answered: outputs as they go over the wire, the first axis `rows` long."""
 
-    __slots__ = ("_lists", "cpu_ms", "outputs", "rows")
+    __slots__ = ("_lists", "cpu_ms", "outputs", "rows", "started_ns", "took_ns")
 
-    def __init__(self, outputs: dict[str, Any], rows: int, cpu_ms: float) -> None:
+    def __init__(
+        self, outputs: dict[str, Any], rows: int, cpu_ms: float, started_ns: int = 0, took_ns: int = 0
+    ) -> None:
         self.outputs = outputs
         self.rows = rows
         self.cpu_ms = cpu_ms
+        self.started_ns = started_ns
+        self.took_ns = took_ns
         self._lists: dict[str, list[Any]] | None = None
 
     def lists(self) -> dict[str, list[Any]]:
@@ -77,12 +82,13 @@ Done = Callable[[Part | SillError], None]
 class Waiting:
     """One request in the queue."""
 
-    __slots__ = ("deadline_s", "done", "is_cancelled", "question")
+    __slots__ = ("came_ns", "deadline_s", "done", "is_cancelled", "question")
 
     def __init__(self, question: Question, deadline_s: float, done: Done) -> None:
         self.question = question
         self.deadline_s = deadline_s
         self.done = done
+        self.came_ns = time.perf_counter_ns()
         self.is_cancelled = False
 
 
@@ -109,7 +115,7 @@ class Batcher:
         self._waiting = 0
         self._is_scheduled = False
         self._lanes: set[asyncio.Task[None]] = set()
-        self.batches = 0
+        self.statistics = Statistics()
 
     def submit(self, question: Question, deadline_s: float, done: Done, tenant: str = "") -> Waiting:
         """Queue a request; `done` is called when it is answered, never before this returns.
@@ -232,7 +238,6 @@ class Batcher:
 
     def _answer(self, batch: list[Waiting], rows: int) -> list[Part | SillError]:
         """One answer or error for each. If a batch fails, each is asked alone: a bad one harms nobody else."""
-        self.batches += 1
         try:
             answered = self._ask(batch, rows)
         except Exception as refused:  # whatever the model raises concerns this input, never the server
@@ -248,17 +253,24 @@ class Batcher:
         return parts
 
     def _ask(self, batch: list[Waiting], rows: int) -> Answered:
-        started_s = time.thread_time()
+        started_s, started_ns = time.thread_time(), time.perf_counter_ns()
         if len(batch) == 1:
             raw = self._run(batch[0].question.arrays)
         else:
             names = batch[0].question.arrays
             raw = self._run({name: np.concatenate([one.question.arrays[name] for one in batch]) for name in names})
+        took_ns = time.perf_counter_ns() - started_ns
         outputs = self._finish(raw, rows)
-        return Answered(outputs, rows, (time.thread_time() - started_s) * 1e3)
+        return Answered(outputs, rows, (time.thread_time() - started_s) * 1e3, started_ns, took_ns)
 
-    @staticmethod
-    def _settle(batch: list[Waiting], parts: list[Part | SillError]) -> None:
+    def _settle(self, batch: list[Waiting], parts: list[Part | SillError]) -> None:
+        for answered in {id(part.of): part.of for part in parts if isinstance(part, Part)}.values():
+            waited_ns = sum(
+                max(answered.started_ns - one.came_ns, 0)
+                for one, part in zip(batch, parts, strict=True)
+                if isinstance(part, Part) and part.of is answered
+            )
+            self.statistics.executed(answered.rows, answered.took_ns, waited_ns)
         for one, part in zip(batch, parts, strict=True):
             if not one.is_cancelled:
                 one.done(part)

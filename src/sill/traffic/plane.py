@@ -173,7 +173,10 @@ class Plane:
 
     def remember(self, way: Way, told: Part | SillError) -> None:
         """Note an answer or a failure, and copy what was answered to the shadows."""
-        self.recorder.note(self._seen(way, way.model, told, way.started_s))
+        seen = self._seen(way, way.model, told, way.started_s)
+        is_answer = isinstance(told, Part)
+        way.model.batcher.statistics.told(way.question.rows, seen.latency_ms, seen.at_us // 1_000, is_answer=is_answer)
+        self.recorder.note(seen)
         if isinstance(told, Part):
             for shadow in way.route.shadows:
                 self._copy(_Shadow(way=way, model=shadow, live=told))
