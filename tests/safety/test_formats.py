@@ -138,7 +138,7 @@ EVIL = pickle.dumps(print, protocol=4)
         *((pickle.dumps({"a": [1]}, protocol=version), "pickle") for version in range(6)),
         *((pickle.dumps(print, protocol=version), "pickle") for version in range(6)),
         (zlib.compress(EVIL), "joblib"),
-        (gzip.compress(EVIL), "gzip"),
+        (gzip.compress(EVIL, mtime=0), "gzip"),
         (zipped(archive__data_dot_pkl=EVIL, archive__version=b"3"), "PyTorch"),
         (zipped(archive__data_dot_pkl=EVIL, schema_dot_json=b"{}"), "PyTorch"),
         (zipped(config_dot_json=b"{}", metadata_dot_json=b"{}"), "Keras"),
