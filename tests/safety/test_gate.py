@@ -356,7 +356,9 @@ async def test_compression_bomb_is_413_after_little_work(coding: str) -> None:
     assert budget.used_bytes == 0
 
 
-@pytest.mark.parametrize("body", [b"nonsense", gzip.compress(b"x")[:-4], gzip.compress(b"x") + b"tail", b"\x1f\x8b"])
+@pytest.mark.parametrize(
+    "body", [b"nonsense", gzip.compress(b"x", mtime=0)[:-4], gzip.compress(b"x", mtime=0) + b"tail", b"\x1f\x8b"]
+)
 async def test_broken_gzip_is_400(body: bytes) -> None:
     assert (await ask("/echo", "POST", headers={"content-encoding": "gzip"}, body=body)).status == 400
 
