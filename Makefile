@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-digits up test test-all lint types docs bench lock migration clean
+.PHONY: help setup demo demo-digits up test test-all lint types docs bench bench-tracking bench-scheduler lock migration conformance-mlflow clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -44,6 +44,15 @@ docs: dev        ## run the code in the docs and check that everything is docume
 
 bench: dev       ## measure start-up, idle memory, tracking and serving
 	@$(BIN)/python -m bench
+
+conformance-mlflow: dev  ## run MLflow's own tests against Sill: make conformance-mlflow DIR=checkout-of-mlflow
+	@$(BIN)/python conformance/mlflow.py $(DIR)
+
+bench-scheduler: dev ## replay the public traces (folder TRACES) and print them beside the published numbers
+	@$(BIN)/python -m bench.scheduler
+
+bench-tracking: dev ## a real MLflow server and Sill side by side: how many times faster
+	@$(BIN)/python -m bench tracking
 
 lock:            ## write the hashed locks again (needs uv)
 	@sh requirements/lock.sh

@@ -7,13 +7,16 @@ import platform
 import sys
 
 NAMES = ("startup", "idle", "writes", "serving")
+ON_DEMAND = ("tracking",)
+"""Measured only when asked for: they need an environment of another program, and minutes."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the measurements of these names, or all; 2 if there is none of a name."""
-    unknown = set(arguments) - set(NAMES)
+    unknown = set(arguments) - {*NAMES, *ON_DEMAND}
     if unknown:
-        print(f"no measurement {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}.", file=sys.stderr)
+        there_are = ", ".join((*NAMES, *ON_DEMAND))
+        print(f"no measurement {', '.join(sorted(unknown))}; there are {there_are}.", file=sys.stderr)
         return 2
     print(machine())
     for name in arguments or NAMES:

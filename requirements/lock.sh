@@ -7,3 +7,11 @@ $compile pyproject.toml requirements/dev.in --extra train --extra xgboost --extr
 $compile pyproject.toml --constraint requirements/dev.txt -o requirements/core.txt
 $compile pyproject.toml --constraint requirements/dev.txt --extra train -o requirements/train.txt
 $compile requirements/build.in -o requirements/build.txt
+# Other programs that tests and benchmarks run beside Sill, each in an environment of its own (sill.testing.peers).
+# What NAME.unhashed.txt lists is left out of NAME's lock: torch, whose CPU and GPU builds share a version.
+for peer in ${PEERS:-requirements/peers/*.in}; do
+    name="${peer%.in}"
+    unhashed="$name.unhashed.txt"
+    if [ -f "$unhashed" ]; then leave_out="--excludes $unhashed"; else leave_out=""; fi
+    $compile "$peer" $leave_out -o "$name.txt"
+done

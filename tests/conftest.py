@@ -1,7 +1,12 @@
-"""Shared fixtures: async tests run on asyncio; property tests have no deadline, because machines differ."""
+"""Shared fixtures: async tests run on asyncio; property tests have no deadline, because machines differ.
+
+Tests marked `peer("NAME")` run last, while the environments they need are made beside the others.
+"""
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from sill.testing.peers import prepare
 
 pytest_plugins = ["sill.testing.servers"]  # postgres_url, s3_url, redis_url: real servers, started on first use
 
@@ -12,3 +17,12 @@ settings.load_profile("sill")
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Last of all: by then `-m` and `-k` have taken away what is not run.
+    needed = {name for item in items for mark in item.iter_markers("peer") for name in mark.args}
+    if needed and not config.option.collectonly:
+        prepare(*sorted(needed))
+    items.sort(key=lambda item: item.get_closest_marker("peer") is not None)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the names below, for type checkers and editors; at run time
         read,
         unique,
     )
+    from sill.sdk.live import run
     from sill.sdk.project import Project
     from sill.sources.types import Unit
 
@@ -39,6 +40,7 @@ _HOMES = {
     "Client": "sill.sdk.client",
     "Project": "sill.sdk.project",
     "Unit": "sill.sources.types",
+    "run": "sill.sdk.live",
     **dict.fromkeys(_DECLARATIONS, "sill.sdk.declarations"),
 }
 
@@ -65,6 +67,7 @@ __all__ = [
     "on_schedule",
     "one_of",
     "read",
+    "run",
     "unique",
 ]
 

@@ -4,7 +4,6 @@ Every bad thing goes to every route where it can: bodies to all that take one, f
 """
 
 import contextlib
-import gzip
 import http.client
 import json
 import re
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from sill.api.routing import Route
+from sill.testing.bad_input import BAD_BODIES, BAD_NAMES, BAD_VALUES
 from sill.testing.live import Live
 from sill.testing.routes import (
     PARAMETER,
@@ -42,123 +42,6 @@ WITH_QUERY = [route for route in ROUTES if route.query is not None and route.han
 JSON = {"content-type": "application/json"}
 REFUSED = {400, 401, 403, 404, 405, 409, 413, 415, 416, 422, 429, 431}
 
-BAD_BODIES: dict[str, tuple[bytes, dict[str, str]]] = {
-    "B01 deep lists": (b"[" * 100_000, JSON),
-    "B01 deep objects": (b'{"a":' * 100_000, JSON),
-    "B01 deep in a field": (b'{"project":' + b"[" * 65 + b"]" * 65 + b"}", JSON),
-    "NaN": (b'{"project": NaN}', JSON),
-    "Infinity": (b"-Infinity", JSON),
-    "1e999": (b'{"project": 1e999}', JSON),
-    "77 bits": (b'{"project": 151115727451828646838272}', JSON),
-    "duplicate keys": (b'{"project": "acme", "project": "other"}', JSON),
-    "duplicate keys, escaped": (b'{"project": "acme", "\\u0070roject": "other"}', JSON),
-    "lone surrogate": (b'{"project": "\\ud800"}', JSON),
-    "NUL escaped": (b'{"project": "a\\u0000b"}', JSON),
-    "NUL raw": (b'{"project": "a\x00b"}', JSON),
-    "UTF-16": ('{"project": "acme"}'.encode("utf-16"), JSON),
-    "UTF-8 with a mark": (b'\xef\xbb\xbf{"project": "acme"}', JSON),
-    "not UTF-8": (b'{"project": "\xff\xfe"}', JSON),
-    "not JSON": (b"project=acme", JSON),
-    "cut short": (b'{"project": "ac', JSON),
-    "two documents": (b"{}{}", JSON),
-    "empty": (b"", JSON),
-    "a list": (b"[]", JSON),
-    "a text": (b'"acme"', JSON),
-    "null": (b"null", JSON),
-    "unknown field": (b'{"is_admin_for_ever": true}', JSON),
-    "B10 text": (b"{}", {"content-type": "text/plain"}),
-    "B10 form": (b"project=acme", {"content-type": "application/x-www-form-urlencoded"}),
-    "B03 multipart": (b"--" + b"-" * 100_000, {"content-type": "multipart/form-data; boundary=" + "-" * 200}),
-    "B50 pickle": (b"\x80\x04N.", {"content-type": "application/vnd.bentoml+pickle"}),
-    "no type": (b"{}", {}),
-    "B04 backslashes": (b"{}", {"content-type": "application/json; x=" + "\\" * 10_000}),
-    "B09 type with a tag": (b"{}", {"content-type": "text/html<script>alert(1)</script>"}),
-    "B15 gzip bomb": (gzip.compress(b" " * 80_000_000, 9), JSON | {"content-encoding": "gzip"}),
-    "B15 not gzip": (b"{}", JSON | {"content-encoding": "gzip"}),
-    "B15 brotli": (b"{}", JSON | {"content-encoding": "br"}),
-    "B15 twice": (gzip.compress(gzip.compress(b"{}")), JSON | {"content-encoding": "gzip, gzip"}),
-}
-BAD_NAMES = [
-    *("%2E", "%2e%2e", "..%2f..%2fetc", "..%5c..%5cetc", "%00", "a%00b", "%0d%0aX-Evil:1", "%1b[31m", "%ff", "%zz"),
-    *(
-        "%20",
-        "a%20",
-        "a.",
-        ".a",
-        "-a",
-        "A",
-        "a..b",
-        "a" * 101,
-        "a" * 5_000,
-        "%D0%B0cme",
-        "acm%E2%80%8Be",
-        "%E2%80%AEacme",
-    ),
-    *(
-        "'%20OR%20'1'='1",
-        "%3Cscript%3E",
-        "a;DROP%20TABLE%20runs",
-        "a%25b",
-        "%F0%9F%98%80",
-        "*",
-        "__proto__",
-        "-1",
-    ),
-    *(
-        "9" * 30,
-        "1e999",
-        "NaN",
-        "0x10",
-        "%EF%BC%91",
-        "run-%00",
-        "sill:%2F%2Facme",
-        "file:%2F%2F%2Fetc",
-        "..;",
-        "~",
-        "$%7Bjndi%7D",
-    ),
-]
-BAD_VALUES: list[Any] = [
-    *(
-        None,
-        True,
-        0,
-        -1,
-        2**63 - 1,
-        -(2**63),
-        2**77,
-        0.5,
-        -1e308,
-        1e308,
-        "",
-        " ",
-        ".",
-        "..",
-        "../../etc/passwd",
-        "a" * 10_000,
-    ),
-    *(
-        "\n\x1b[31m",
-        "\u202eacme",
-        "а",
-        "'; DROP TABLE runs; --",
-        "(a+)+$",
-        "sill://other/tables/thing",
-        "file:///etc/passwd",
-    ),
-    *(
-        "http://169.254.169.254/",
-        "0" * 64,
-        [],
-        [[]],
-        [None],
-        ["a", "a"],
-        {},
-        {"": ""},
-        {"a": {"b": [1]}},
-        ["x"] * 2_000,
-    ),
-]
 BAD_QUERY = [
     "",
     "-1",

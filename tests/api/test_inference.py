@@ -94,7 +94,11 @@ def test_metadata_names_what_goes_in_and_comes_out(shared: House) -> None:
     http = shared.plane.http
     model = http.get("/v2/models/default/churn").json()
 
-    assert http.get("/v2").json() == {"name": "sill", "version": "0.1.0", "extensions": ["binary_tensor_data", "classification"]}
+    assert http.get("/v2").json() == {
+        "name": "sill",
+        "version": "0.1.0",
+        "extensions": ["binary_tensor_data", "classification"],
+    }
     assert model["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 3]}]
     assert [output["name"] for output in model["outputs"]] == ["label", "probabilities"]
     assert http.get("/v2/models/churn/versions/1/ready").json() == {"name": "churn", "ready": True}

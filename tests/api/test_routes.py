@@ -68,7 +68,8 @@ def test_another_tenants_thing_and_a_missing_one_answer_the_same(
     live: Live, stranger: httpx.Client, route: Route
 ) -> None:
     """G22: ids and names of another tenant mean nothing in one's own project."""
-    missing = dict.fromkeys(("name", "model", "incident"), "nothing")
+    named = ("name", "model", "incident", "webhook_id", "delivery_id", "experiment_id", "model_id")
+    missing = dict.fromkeys(named, "nothing")
 
     theirs = send(stranger, route, fill_path(route, live.run_id, project=FOREIGN))
     nobodys = send(stranger, route, fill_path(route, "run-0000000000000000", project=FOREIGN, **missing))
@@ -79,7 +80,8 @@ def test_another_tenants_thing_and_a_missing_one_answer_the_same(
 
 @pytest.mark.parametrize("path", sorted({route.path for route in every_route()}))
 def test_a_verb_that_is_not_declared_answers_405(live: Live, root: httpx.Client, path: str) -> None:
-    also = {"/api/v1/projects/{project}/runs/inline": "/api/v1/projects/{project}/runs/{run_id}"}
+    runs = "/api/v1/projects/{project}/runs/"
+    also = {f"{runs}{word}": f"{runs}{{run_id}}" for word in ("inline", "compare", "search")}
     declared = {route.method for route in every_route() if route.path in (path, also.get(path))}
     for method in METHODS:
         if method not in declared:

@@ -56,7 +56,7 @@ async def test_the_same_key_registers_once(platform: Platform) -> None:
     again = await platform.models.register(PLATFORM, PROJECT, spec, key="k")
 
     assert first == again
-    assert await kinds(platform) == ["model.registered", "model.accepted"]
+    assert await kinds(platform) == ["model.created", "model.registered", "model.accepted"]
 
 
 @pytest.mark.anyio
@@ -207,7 +207,7 @@ async def test_a_person_approves_once_and_a_run_never(platform: Platform) -> Non
         await platform.models.approve(PLATFORM, PROJECT, "churn", 1, Approval(approved=False))
 
     assert approved.state is VersionState.ACCEPTED
-    assert await kinds(platform) == ["model.registered", "model.awaiting", "model.accepted"]
+    assert await kinds(platform) == ["model.created", "model.registered", "model.awaiting", "model.accepted"]
 
 
 @pytest.mark.anyio

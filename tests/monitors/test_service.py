@@ -12,7 +12,6 @@ from sill.core.clock import ManualClock
 from sill.core.errors import Conflict, Forbidden, NotFound
 from sill.endpoints.service import Endpoints
 from sill.endpoints.types import DeployRequest, EndpointSpec, RevisionState
-from sill.monitors.incidents import ATTEMPTS_MAX
 from sill.monitors.service import Monitors
 from sill.monitors.types import IncidentKind, MonitorSpec
 from sill.monitors.workers import MonitorWorker
@@ -20,6 +19,8 @@ from sill.safety.outbound import Outbound
 from sill.safety.webhooks import verify_webhook
 from sill.testing.platform import Platform, against, parquet
 from sill.traffic.types import RequestRow
+from sill.webhooks.rules import ATTEMPTS_MAX
+from sill.webhooks.service import Deliveries
 
 PROJECT = "default"
 SPEC = MonitorSpec(project=PROJECT, name="churn", endpoint="churn", window_requests=50)
@@ -77,8 +78,10 @@ async def endpoints(platform: Platform) -> Endpoints:
 @pytest.fixture
 def build(platform: Platform, endpoints: Endpoints, traffic: Traffic) -> Callable[..., Monitors]:
     def make(allow: str = "") -> Monitors:
-        parts = (platform.database, traffic, endpoints, platform.models, Outbound(allow), platform.governance)
-        return Monitors(*parts, platform.clock, platform.ids)
+        outbound = Outbound(allow)
+        deliveries = Deliveries(platform.database, outbound, platform.clock)
+        parts = (platform.database, traffic, endpoints, platform.models, outbound, platform.governance)
+        return Monitors(*parts, platform.ids, deliveries)
 
     return make
 

@@ -12,11 +12,17 @@ from sill.core.settings import Settings
 from sill.costs.service import Costs
 from sill.engines.local.engine import LocalEngine
 from sill.governance.service import Governance
+from sill.runs.experiments.service import Experiments
+from sill.runs.external import ExternalRuns
+from sill.runs.logged_models.service import LoggedModels
+from sill.runs.retention.service import Retention
 from sill.runs.service import Runs
+from sill.runs.tracking.artifacts import Artifacts
 from sill.runs.tracking.service import Tracking
 from sill.runs.workers import RunWorker
 from sill.safety.secrets import SecretBox
 from sill.stores.blobs import Blobs, open_blobs
+from sill.stores.blobs.sweeping import Sweeper
 from sill.stores.database import Database, metadata, open_database
 from sill.stores.log import Log
 
@@ -29,20 +35,41 @@ class Host:
     engine: LocalEngine
     runs: Runs
     tracking: Tracking
+    artifacts: Artifacts
+    experiments: Experiments
+    external: ExternalRuns
+    models: LoggedModels
+    retention: Retention
     worker: RunWorker
 
 
-def build(home: Path, clock: Clock | None = None, database_url: str = "") -> Host:
+def build(home: Path, clock: Clock | None = None, database_url: str = "", artifact_roots: str = "") -> Host:
     """All parts, on SQLite in the home unless told otherwise. Call inside the event loop."""
     clock = clock or SystemClock()
-    settings = Settings(home=home, cpus=4, memory_bytes=4 * 1024**3, database_url=database_url)
+    settings = Settings(
+        home=home, cpus=4, memory_bytes=4 * 1024**3, database_url=database_url, artifact_roots=artifact_roots
+    )
     database = open_database(settings.database, clock)
     metadata.create_all(database.engine)
     log, ids, blobs, engine = Log(database), Ids(clock), open_blobs(settings), LocalEngine(settings)
     governance = Governance(database, log, clock, ids, SecretBox(home / "master.key"), root_digest="0" * 64)
     costs = Costs(database, clock, ids, settings)
     runs = Runs(database, log, blobs, clock, ids, engine, costs, governance, settings)
-    return Host(settings, database, blobs, engine, runs, Tracking(database, blobs, clock), RunWorker(log, runs))
+    sweeper = Sweeper(database, blobs)
+    return Host(
+        settings=settings,
+        database=database,
+        blobs=blobs,
+        engine=engine,
+        runs=runs,
+        tracking=Tracking(database),
+        artifacts=Artifacts(database, blobs, sweeper),
+        experiments=Experiments(database, settings),
+        external=ExternalRuns(database, ids),
+        models=LoggedModels(database, ids),
+        retention=Retention(database, sweeper, engine, clock),
+        worker=RunWorker(log, runs),
+    )
 
 
 @contextlib.asynccontextmanager

@@ -163,7 +163,7 @@ async def test_outputs_become_artifacts_and_links_are_listed_as_refused(
 open('m.txt', 'w').write('m'); os.symlink('/etc/passwd', 'l')"""
     run = await over(await working.runs.submit(ada, "p", program(text)))
 
-    assert [found.path for found in (await working.tracking.artifacts(ada, "p", run.id)).items] == ["m.txt"]
+    assert [found.path for found in (await working.artifacts.list(ada, "p", run.id)).items] == ["m.txt"]
     assert "l: not a regular file" in (await working.tracking.data(ada, "p", run.id)).tags["sill.outputs.refused"]
 
 
@@ -194,10 +194,10 @@ async def test_a_platform_kind_without_command_finds_its_task(working: Any, ada:
 async def test_deleting_frees_what_nobody_else_uses(working: Any, ada: Actor, program: Any, over: Any) -> None:
     run = await over(await working.runs.submit(ada, "p", program()))
     other = await over(await working.runs.submit(ada, "p", program()))
-    shared = await working.tracking.put_artifact(ada, "p", run.id, "a", _chunks(b"shared"))
-    await working.tracking.put_artifact(ada, "p", other.id, "a", _chunks(b"shared"))
-    own = await working.tracking.put_artifact(ada, "p", run.id, "b", _chunks(b"x" * 1000))
-    gone = await working.runs.delete(ada, "p", run.id)
+    shared = await working.artifacts.put(ada, "p", run.id, "a", _chunks(b"shared"))
+    await working.artifacts.put(ada, "p", other.id, "a", _chunks(b"shared"))
+    own = await working.artifacts.put(ada, "p", run.id, "b", _chunks(b"x" * 1000))
+    gone = await working.retention.delete_run(ada, "p", run.id, now=True)
 
     assert gone.bytes_freed >= 1000
     assert (working.blobs.exists(shared.digest), working.blobs.exists(own.digest)) == (True, False)
@@ -238,7 +238,7 @@ async def test_a_queued_run_cannot_be_deleted_and_one_that_is_over_not_lost(
 ) -> None:
     run = await working.runs.submit(ada, "p", program("import time; time.sleep(60)"))
     with pytest.raises(Conflict, match="only runs that are over"):
-        await working.runs.delete(ada, "p", run.id)
+        await working.retention.delete_run(ada, "p", run.id)
 
     assert await working.runs.lost() == []
 
@@ -271,7 +271,7 @@ async def test_on_either_database_a_run_goes_through(
             chunk = await host.runs.logs(ada, "p", run.id, chunk.next_offset, 10.0)
 
     assert (await host.runs.run(ada, "p", run.id)).state is RunState.FINISHED
-    assert len(await host.tracking.history(ada, "p", run.id, "m", 4)) == 4
+    assert [point.value for point in (await host.tracking.history(ada, "p", run.id, "m")).items] == list(range(9))
     assert await host.tracking.data(ada, "p", run.id) is not None
     host.database.close()
 
@@ -289,7 +289,14 @@ async def test_a_job_reports_of_itself_only(host: Any, ada: Actor, program: Any)
 
 async def test_another_tenants_run_is_not_there(host: Any, ada: Actor, program: Any) -> None:
     run = await host.runs.submit(ada, "p", program())
-    for ask in (host.runs.run, host.runs.cancel, host.runs.why, host.runs.logs, host.runs.delete, host.tracking.data):
+    for ask in (
+        host.runs.run,
+        host.runs.cancel,
+        host.runs.why,
+        host.runs.logs,
+        host.retention.delete_run,
+        host.tracking.data,
+    ):
         with pytest.raises(NotFound):
             await ask(ada, "q", run.id)
 

@@ -11,6 +11,7 @@ from sill.features.types import FeatureView
 from sill.lake.types import WriteReport
 from sill.models.types import ModelVersion, RegisteredModel, VersionSpec
 from sill.runs.pipelines.types import CachedStep
+from sill.runs.tracking.types import WireBatch, WireData
 from sill.runs.types import Artifact, Batch, InlineRun, Run, RunData, RunSpec, RunUpdate
 from sill.sdk.client import Client
 from sill.sdk.pages import Page
@@ -41,7 +42,7 @@ class Platform:
 
     def log(self, batch: Batch) -> None:
         """Keep metrics, params and tags of this run."""
-        self.client.call("POST", f"/projects/{{project}}/runs/{self.run_id}/log", None, body=batch)
+        self.client.call("POST", f"/projects/{{project}}/runs/{self.run_id}/log", None, body=WireBatch.of(batch))
 
     def update(self, update: RunUpdate) -> None:
         """Report what this run is made of, reads and has made."""
@@ -61,7 +62,7 @@ class Platform:
 
     def run_data(self, run_id: str) -> RunData:
         """What a run has logged."""
-        return self.client.call("GET", f"/projects/{{project}}/runs/{run_id}/data", RunData)
+        return self.client.call("GET", f"/projects/{{project}}/runs/{run_id}/data", WireData).data()
 
     def cancel(self, run_id: str) -> None:
         """Stop a run."""

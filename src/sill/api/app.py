@@ -17,6 +17,7 @@ from sill.api import (
     console,
     costs,
     endpoints,
+    experiments,
     features,
     governance,
     ingestions,
@@ -33,9 +34,11 @@ from sill.api import (
     traffic,
     trainings,
     triggers,
+    webhooks,
 )
 from sill.api.dispatch import bind
 from sill.api.hosts import allowed_hosts, allowed_origins
+from sill.api.mlflow.door import Door
 from sill.api.openapi import describe
 from sill.api.routing import Routes
 from sill.api.services import Services
@@ -55,6 +58,7 @@ STAGES: tuple[Routes, ...] = (
     lake.ROUTES,
     features.ROUTES,
     runs.ROUTES,
+    experiments.ROUTES,
     tracking.ROUTES,
     trainings.ROUTES,
     pipelines.ROUTES,
@@ -63,6 +67,7 @@ STAGES: tuple[Routes, ...] = (
     traffic.ROUTES,
     monitors.ROUTES,
     triggers.ROUTES,
+    webhooks.ROUTES,
     projects.ROUTES,
     console.ROUTES,
 )
@@ -88,8 +93,9 @@ def build_app(services: Services) -> ASGIApp:
     app.router.redirect_slashes = False
     app.state.openapi = cache(lambda: msgspec.json.encode(describe(STAGES)))
     settings = services.settings
+    door = Door(app, services)
     return Gate(
-        app,
+        door,
         limits=GateLimits(
             body_bytes_max=max(settings.upload_bytes_max, settings.body_bytes_max),
             in_flight_max=settings.requests_in_flight_max,
@@ -97,6 +103,7 @@ def build_app(services: Services) -> ASGIApp:
         hosts=allowed_hosts(settings),
         origins=allowed_origins(settings),
         clock=SystemClock(),
+        present=door.present,
     )
 
 

@@ -5,6 +5,7 @@ Because the form is that of neither database, a laptop's backup can be restored 
 """
 
 import asyncio
+import base64
 import hashlib
 import io
 import os
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import Connection, Float, LargeBinary, MetaData, Table, func, insert, select
 
 from sill import __version__
 from sill.api.home import lock_home, prepare_home
 from sill.core.clock import SystemClock
-from sill.core.errors import Conflict, Damaged, InvalidValue, NotFound, SillError, Unavailable
+from sill.core.errors import Conflict, Damaged, InvalidValue, NotFound, Refused, SillError, Unavailable
 from sill.core.names import shorten
+from sill.core.numbers import to_number
 from sill.core.settings import Settings, read_settings
 from sill.core.values import Value
 from sill.safety import strict_json
@@ -30,23 +32,25 @@ from sill.safety.archive import ArchiveLimits, extract
 from sill.safety.paths import Folder
 from sill.safety.private_files import write_private
 from sill.stores.blobs import Blobs, open_blobs
-from sill.stores.database import Database, Tx, metadata, open_database
-from sill.stores.migrate import declare_every_table, ensure_schema
+from sill.stores.database import Database, Tx, open_database
+from sill.stores.migrate import ensure_schema, newest_revision, step_back
 
 if TYPE_CHECKING:
     from sill.api.services import Services
 
 ROWS_PER_READ = 1_000
+REVISION_TABLE = "alembic_version"
 KEYS = ("master.key", "signing.key")
 LIMITS = ArchiveLimits(bytes_max=2**50, entries_max=10_000_000, seconds_max=24 * 3600, ratio_max=10_000)
 
 
 class BackupManifest(Value, frozen=True, kw_only=True):
-    """What a backup holds: SHA-256 of every file in it."""
+    """What a backup holds: SHA-256 of every file in it. `revision` is that of its tables."""
 
     version: str
     created_us: int
     digests: dict[str, str]
+    revision: str = "0001"
 
 
 async def write_backup(services: "Services") -> Path:
@@ -87,20 +91,28 @@ def _fill(path: Path, services: "Services") -> None:
             add(f"named/{name}", services.blobs.get_named(name))
         for key in KEYS:
             add(f"keys/{key}", (services.settings.home / "keys" / key).read_bytes())
-        manifest = BackupManifest(version=__version__, created_us=services.clock.now_us(), digests=dict(digests))
+        facts = {"version": __version__, "revision": newest_revision()}
+        manifest = BackupManifest(**facts, created_us=services.clock.now_us(), digests=dict(digests))
         add("manifest.json", msgspec.json.encode(manifest))
 
 
 def _add_tables(connection: Connection, add: Any) -> None:
-    declare_every_table()
-    for table in metadata.sorted_tables:
+    for table in _tables(connection):
         lines = [msgspec.json.encode(row) for row in _rows(connection, table)]
         add(f"tables/{table.name}.jsonl", b"\n".join(lines))
 
 
+def _tables(connection: Connection) -> list[Table]:
+    """The tables there are in the database, whichever revision made them."""
+    present = MetaData()
+    present.reflect(connection)
+    return [table for table in present.sorted_tables if table.name != REVISION_TABLE]
+
+
 def _rows(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
     for row in connection.execution_options(yield_per=ROWS_PER_READ).execute(select(table)).mappings():
-        yield dict(row)
+        # JSON has no word for infinities. Bytes it writes in base64 by itself.
+        yield {name: to_number(value) if isinstance(value, float) else value for name, value in row.items()}
 
 
 def restore(path: Path, settings: Settings) -> int:
@@ -121,46 +133,59 @@ def _restore(path: Path, settings: Settings) -> int:
     shutil.rmtree(unpacked, ignore_errors=True)  # of a restore that was killed
     unpacked.mkdir(mode=0o700)
     folder = Folder(unpacked)
-    declare_every_table()
     try:
         with path.open("rb") as archive:
             names = extract(archive, folder, LIMITS)
-        _check(folder, names)
+        manifest = _check(folder, names)
         database = open_database(settings.database, SystemClock())
         try:
             ensure_schema(database)
             _refuse_if_filled(database)
             _restore_blobs(folder, names, open_blobs(settings))
+            step_back(database, manifest.revision)
             rows = database.write_sync(lambda tx: _restore_tables(tx, folder, names))
+            ensure_schema(database)
         finally:
             database.close()
         (settings.home / "keys").mkdir(mode=0o700, exist_ok=True)
         for key in KEYS:
-            write_private(settings.home / "keys" / key, folder.open(f"keys/{key}").read())
+            write_private(settings.home / "keys" / key, _content(folder, f"keys/{key}"))
         return rows
     finally:
         shutil.rmtree(unpacked)
 
 
-def _check(folder: Folder, names: list[str]) -> None:
+def _check(folder: Folder, names: list[str]) -> BackupManifest:
     if "manifest.json" not in names:
         raise InvalidValue(
             "this archive is not a backup of Sill: it has no manifest.json.", fix="Give a file `sill backup` wrote."
         )
-    manifest = strict_json.decode(folder.open("manifest.json").read(), BackupManifest)
+    manifest = strict_json.decode(_content(folder, "manifest.json"), BackupManifest)
     unlisted = sorted(set(names) - set(manifest.digests) - {"manifest.json"})
     if unlisted:
         raise Damaged(f"{shorten(unlisted[0])} is in the backup and was not written to it.", fix="Use another backup.")
     for name, digest in manifest.digests.items():
-        if name not in names or hashlib.sha256(folder.open(name).read()).hexdigest() != digest:
+        if name not in names or hashlib.sha256(_content(folder, name)).hexdigest() != digest:
             raise Damaged(f"{name} in the backup is missing or is not what was written.", fix="Use another backup.")
+    if manifest.revision > newest_revision():
+        raise Refused(
+            f"the backup's tables are of revision {manifest.revision}, this Sill knows revisions up to "
+            f"{newest_revision()}.",
+            fix="Install the Sill that wrote it, or a newer one.",
+        )
+    return manifest
+
+
+def _content(folder: Folder, name: str) -> bytes:
+    with folder.open(name) as file:
+        return file.read()
 
 
 def _refuse_if_filled(database: Database) -> None:
     filled = database.read_sync(
         lambda connection: [
             table.name
-            for table in metadata.sorted_tables
+            for table in _tables(connection)
             if connection.execute(select(table).limit(1)).first() is not None
         ]
     )
@@ -174,24 +199,37 @@ def _refuse_if_filled(database: Database) -> None:
 def _restore_blobs(folder: Folder, names: list[str], blobs: Blobs) -> None:
     for name in names:
         kind, _, rest = name.partition("/")
-        if kind == "blobs" and blobs.put_bytes(folder.open(name).read()) != rest:
+        if kind == "blobs" and blobs.put_bytes(_content(folder, name)) != rest:
             raise Damaged(f"blob {rest} in the backup is not what its name says.", fix="Use another backup.")
         if kind == "named":
-            blobs.put_named(rest, folder.open(name).read())
+            blobs.put_named(rest, _content(folder, name))
 
 
 def _restore_tables(tx: Tx, folder: Folder, names: list[str]) -> int:
+    """The rows, into the tables as they are now: those of the backup's revision."""
     rows = 0
-    for table in metadata.sorted_tables:
+    for table in _tables(tx.connection):
         name = f"tables/{table.name}.jsonl"
         if name not in names:
             continue
-        lines = [line for line in folder.open(name).read().split(b"\n") if line]
+        lines = [line for line in _content(folder, name).split(b"\n") if line]
         for at in range(0, len(lines), ROWS_PER_READ):
-            tx.execute(insert(table), [msgspec.json.decode(line) for line in lines[at : at + ROWS_PER_READ]])
+            tx.execute(insert(table), [_read(table, line) for line in lines[at : at + ROWS_PER_READ]])
         rows += len(lines)
         _count_on(tx, table)
     return rows
+
+
+def _read(table: Table, line: bytes) -> dict[str, Any]:
+    """A row as it was, with the numbers and bytes that JSON has no form for."""
+    row: dict[str, Any] = msgspec.json.decode(line)
+    for name, value in row.items():
+        kind = table.c[name].type
+        if isinstance(value, str) and isinstance(kind, LargeBinary):
+            row[name] = base64.b64decode(value)
+        elif isinstance(value, str) and isinstance(kind, Float):
+            row[name] = float(value)
+    return row
 
 
 def _count_on(tx: Tx, table: Table) -> None:

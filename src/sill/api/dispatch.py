@@ -3,6 +3,7 @@
 Identity, scope and tenant are decided from the route's declaration before a byte of the body is read.
 """
 
+import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,9 @@ def bind(route: Route, services: "Services") -> StarletteRoute:
     """The route as Starlette serves it."""
 
     async def serve(request: Request) -> Response:
-        actor = await _identify(request, route, services)
+        actor = await identify(request, route.scope, services)
         path = {name: str(value) for name, value in request.path_params.items()}
-        await _authorise(actor, route, path, services)
+        await authorise(actor, route, path, services)
         with services.body_memory.reserve() as held:
             call = Call(
                 services=services,
@@ -41,7 +42,7 @@ def bind(route: Route, services: "Services") -> StarletteRoute:
                 path=path,
                 query=_query(request, route),
                 body=await _body(request, route, services.settings.body_bytes_max, held),
-                key=_key(request, route, actor),
+                key=idempotency_key(request, route, actor),
                 request=request,
             )
             return _answer(await route.handler(call), route)
@@ -49,12 +50,16 @@ def bind(route: Route, services: "Services") -> StarletteRoute:
     return StarletteRoute(route.path, serve, methods=[route.method])
 
 
-async def _identify(request: Request, route: Route, services: "Services") -> Actor:
-    if route.scope == PUBLIC:
+async def identify(request: Request, scope: str, services: "Services") -> Actor:
+    """Who asks, by the token in the request; nobody where the scope is public.
+
+    Raises:
+        Unauthenticated: no token, or one that is not known.
+        Limited: too many wrong ones from this address.
+    """
+    if scope == PUBLIC:
         return NOBODY
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret:
-        secret = request.cookies.get(SESSION_COOKIE, "")
+    secret = _secret(request)
     if secret:
         try:
             return await services.governance.authenticate(secret.strip())
@@ -67,6 +72,19 @@ async def _identify(request: Request, route: Route, services: "Services") -> Act
     )
 
 
+def _secret(request: Request) -> str:
+    """The token: as Bearer, as the password of Basic (any user name; what netrc files hold), or in the session cookie."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if given and scheme.lower() == "bearer":
+        return given
+    if given and scheme.lower() == "basic":
+        try:
+            return base64.b64decode(given, validate=True).decode().partition(":")[2]
+        except ValueError:  # binascii.Error and UnicodeDecodeError are of this kind
+            return given  # is no token, and counted as a wrong one
+    return request.cookies.get(SESSION_COOKIE, "")
+
+
 def count_wrong(request: Request, services: "Services") -> None:
     """Note a wrong token or code of an address (SECURITY B105). A right one from the same address still comes in.
 
@@ -76,7 +94,13 @@ def count_wrong(request: Request, services: "Services") -> None:
     services.wrong_tokens.take(request.client.host if request.client else "")
 
 
-async def _authorise(actor: Actor, route: Route, path: dict[str, str], services: "Services") -> None:
+async def authorise(actor: Actor, route: Route, path: dict[str, str], services: "Services") -> None:
+    """Returns if the actor may do what the route declares, in the project in its path. A denied change is written down.
+
+    Raises:
+        Forbidden: it lacks the scope.
+        NotFound: the project is another tenant's, or there is none.
+    """
     if route.scope == PUBLIC:
         return
     project = path.get("project", "")
@@ -146,7 +170,12 @@ async def _body(request: Request, route: Route, limit: int, held: Reservation) -
     return strict_json.decode(bytes(body), route.body)
 
 
-def _key(request: Request, route: Route, actor: Actor) -> str:
+def idempotency_key(request: Request, route: Route, actor: Actor) -> str:
+    """The client's idempotency key, joined with the actor and the path; empty if it sent none.
+
+    Raises:
+        InvalidValue: it is too long or not plain ASCII.
+    """
     given = request.headers.get("idempotency-key", "")
     if not given:
         return ""

@@ -10,7 +10,7 @@ from sill.api.doctor import examine
 from sill.api.overview import look_over
 from sill.api.routing import PUBLIC, Call, Routes
 from sill.api.types import Finding, Health, Overview
-from sill.runs.tracking.service import pieces
+from sill.runs.tracking.artifacts import pieces
 
 ROUTES = Routes(tag="platform")
 ROOT_ROUTES = Routes(tag="platform", prefix="")

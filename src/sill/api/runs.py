@@ -2,7 +2,20 @@
 
 from sill.api.routing import Call, Routes
 from sill.core.values import Value
-from sill.runs.types import CodeUpload, InlineRun, LogChunk, Reason, Run, RunDeleted, RunSpec, RunUpdate
+from sill.runs.retention.types import RunsRestored
+from sill.runs.types import (
+    CodeUpload,
+    Comparison,
+    ComparisonSpec,
+    InlineRun,
+    LogChunk,
+    Reason,
+    Run,
+    RunDeleted,
+    RunSpec,
+    RunUpdate,
+    View,
+)
 from sill.stores.database import Page
 
 ROUTES = Routes(tag="runs")
@@ -17,6 +30,13 @@ class RunsQuery(Value, frozen=True, kw_only=True):
     experiment: str = ""
     kind: str = ""
     parent_id: str = ""
+    view: View = View.ACTIVE
+
+
+class DeleteQuery(Value, frozen=True, kw_only=True):
+    """Whether what is deleted is erased at once, with no way back."""
+
+    now: bool = False
 
 
 class LogsQuery(Value, frozen=True, kw_only=True):
@@ -51,7 +71,15 @@ async def list_runs(call: Call) -> Page[Run]:
         experiment=query.experiment,
         kind=query.kind,
         parent_id=query.parent_id,
+        view=query.view,
     )
+
+
+@ROUTES.post("/projects/{project}/runs/compare", scope="runs:read", returns=Comparison, body=ComparisonSpec)
+async def compare_runs(call: Call) -> Comparison:
+    """Compare runs: what of their params, metrics, tags and fields differs."""
+    spec: ComparisonSpec = call.body
+    return await call.services.comparisons.compare(call.actor, call.project, spec.runs, with_equal=spec.with_equal)
 
 
 @ROUTES.get("/projects/{project}/runs/{run_id}", scope="runs:read", returns=Run)
@@ -60,10 +88,16 @@ async def get_run(call: Call) -> Run:
     return await call.services.runs.run(call.actor, call.project, call.path["run_id"])
 
 
-@ROUTES.delete("/projects/{project}/runs/{run_id}", scope="runs:write", returns=RunDeleted)
+@ROUTES.delete("/projects/{project}/runs/{run_id}", scope="runs:write", returns=RunDeleted, query=DeleteQuery)
 async def delete_run(call: Call) -> RunDeleted:
-    """Delete a run and those under it, and free what they left."""
-    return await call.services.runs.delete(call.actor, call.project, call.path["run_id"])
+    """Delete a run and those under it, to be restored for a while or erased now."""
+    return await call.services.retention.delete_run(call.actor, call.project, call.path["run_id"], now=call.query.now)
+
+
+@ROUTES.post("/projects/{project}/runs/{run_id}/restore", scope="runs:write", returns=RunsRestored)
+async def restore_run(call: Call) -> RunsRestored:
+    """Bring a deleted run back, with those under it."""
+    return await call.services.retention.restore_run(call.actor, call.project, call.path["run_id"])
 
 
 @ROUTES.post("/projects/{project}/runs/{run_id}/cancel", scope="runs:write", returns=Run)

@@ -17,13 +17,35 @@ from sill.governance.service import Governance
 from sill.governance.workers import AuditHeadWorker
 from sill.lake.ingestion import Ingestion
 from sill.lake.service import Lake
+from sill.models.registry import Registry
 from sill.models.service import Models
+from sill.models.tracked import Tracked
 from sill.monitors.service import Monitors
 from sill.monitors.workers import MonitorWorker
 from sill.projects.service import Projects
+from sill.runs.comparing import Comparisons
+from sill.runs.evaluation import store as evaluation_store
+from sill.runs.evaluation.service import EvaluationDatasets
+from sill.runs.experiments.service import Experiments
+from sill.runs.external import ExternalRuns
+from sill.runs.logged_models.registered import RegisteredFrom, check_owner
+from sill.runs.logged_models.service import LoggedModels
 from sill.runs.pipelines.service import Pipelines
+from sill.runs.retention.service import Retention
+from sill.runs.retention.workers import RetentionWorker
 from sill.runs.service import Runs
+from sill.runs.tracing import issues, scorers
+from sill.runs.tracing import store as tracing_store
+from sill.runs.tracing.assessments import Assessments
+from sill.runs.tracing.issues import Issues
+from sill.runs.tracing.scorers import Scorers
+from sill.runs.tracing.service import Tracing
+from sill.runs.tracing.service import check_owner as check_trace
+from sill.runs.tracing.traces import Traces
+from sill.runs.tracking.artifacts import Artifacts
 from sill.runs.tracking.service import Tracking
+from sill.runs.tracking.uploads import Uploads
+from sill.runs.tracking.uploads import forget_owner as forget_uploads
 from sill.runs.training.service import Trainings
 from sill.runs.workers import RunWorker
 from sill.safety.limits import MemoryBudget, TokenBuckets
@@ -33,6 +55,7 @@ from sill.safety.signing import Signer
 from sill.safety.tokens import digest, read_or_create_root_token
 from sill.sources.service import Sources
 from sill.stores.blobs import Blobs, open_blobs
+from sill.stores.blobs.sweeping import Sweeper
 from sill.stores.database import Database, open_database
 from sill.stores.kv import Online, open_online
 from sill.stores.log import Log
@@ -41,6 +64,8 @@ from sill.traffic.service import Traffic
 from sill.traffic.workers import RolloutWorker
 from sill.triggers.service import Triggers
 from sill.triggers.workers import TriggerWorker
+from sill.webhooks.service import Deliveries, Webhooks
+from sill.webhooks.workers import WebhookWorker
 
 BODIES_BYTES_MAX = 512 * 1024**2
 
@@ -65,12 +90,28 @@ class Services:
     ingestion: Ingestion
     features: Features
     runs: Runs
+    external_runs: ExternalRuns
+    experiments: Experiments
+    logged_models: LoggedModels
+    retention: Retention
+    comparisons: Comparisons
     tracking: Tracking
+    artifacts: Artifacts
+    traces: Traces
+    tracing: Tracing
+    assessments: Assessments
+    issues: Issues
+    scorers: Scorers
+    evaluation_datasets: EvaluationDatasets
+    uploads: Uploads
     trainings: Trainings
     pipelines: Pipelines
     models: Models
+    registry: Registry
+    tracked: Tracked
     endpoints: Endpoints
     traffic: Traffic
+    webhooks: Webhooks
     monitors: Monitors
     triggers: Triggers
     projects: Projects
@@ -106,27 +147,45 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
     online = open_online(settings.online_url)
     log = Log(database)
     outbound = Outbound(settings.outbound_allow)
-    governance = Governance(database, log, clock, ids, SecretBox(keys / "master.key"), root_digest=digest(root_token))
+    box = SecretBox(keys / "master.key")
+    governance = Governance(database, log, clock, ids, box, root_digest=digest(root_token))
     costs = Costs(database, clock, ids, settings)
     sources = Sources(database, blobs, outbound, governance, settings)
     lake = Lake(database, blobs, clock, ids, settings)
     features = Features(database, lake, online, clock, sql_rows_max=settings.sql_rows_max)
-    runs = Runs(database, log, blobs, clock, ids, LocalEngine(settings), costs, governance, settings)
+    engine = LocalEngine(settings)
+    runs = Runs(database, log, blobs, clock, ids, engine, costs, governance, settings)
+    sweeper = Sweeper(database, blobs)
+    tracking = Tracking(database)
+    retention = Retention(database, sweeper, engine, clock)
+    retention.on_erase_run(tracing_store.forget_run)
+    retention.on_erase_run(forget_uploads)
+    retention.on_erase_experiment(tracing_store.forget_experiment)
+    retention.on_erase_experiment(evaluation_store.forget_experiment)
+    retention.on_erase_experiment(issues.forget_experiment)
+    retention.on_erase_experiment(scorers.forget_experiment)
     trainings = Trainings(database, runs)
     pipelines = Pipelines(database, runs)
     models = Models(database, blobs, clock, signer, governance)
-    models.on_sweep(runs.uses_blob)
+    artifacts = Artifacts(database, blobs, sweeper)
+    artifacts.on_owner("m-", check_owner)
+    artifacts.on_owner("tr-", check_trace)
+    traces = Traces(database, clock)
     endpoints = Endpoints(database, log, models, governance, clock)
     traffic = Traffic(database, lake, features, models, runs, endpoints, costs, governance, clock)
-    monitors = Monitors(database, traffic, endpoints, models, outbound, governance, clock, ids)
+    deliveries = Deliveries(database, outbound, clock)
+    webhooks = Webhooks(database, models, outbound, box, clock, ids, deliveries)
+    monitors = Monitors(database, traffic, endpoints, models, outbound, governance, ids, deliveries)
     triggers = Triggers(database, clock, sources, runs, trainings, pipelines)
     projects = Projects(governance, sources, lake, features, trainings, pipelines, endpoints, monitors, triggers)
     inference = InferenceProcess(settings, governance.inference_token())
     workers = (
         inference,
         RunWorker(log, runs),
+        RetentionWorker(retention),
         FollowWorker(log, endpoints),
         RolloutWorker(log, traffic),
+        WebhookWorker(log, webhooks),
         MonitorWorker(log, monitors),
         TriggerWorker(log, triggers),
         AuditHeadWorker(governance, signer, settings),
@@ -145,12 +204,28 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         ingestion=Ingestion(sources, lake),
         features=features,
         runs=runs,
-        tracking=Tracking(database, blobs, clock),
+        external_runs=ExternalRuns(database, ids),
+        experiments=Experiments(database, settings),
+        logged_models=LoggedModels(database, ids),
+        retention=retention,
+        tracking=tracking,
+        comparisons=Comparisons(tracking),
+        artifacts=artifacts,
+        traces=traces,
+        tracing=Tracing(database, clock, ids, sweeper, traces),
+        assessments=Assessments(database, clock, ids),
+        issues=Issues(database, ids),
+        scorers=Scorers(database, ids),
+        evaluation_datasets=EvaluationDatasets(database, ids),
+        uploads=Uploads(database, blobs, ids, artifacts, sweeper),
         trainings=trainings,
         pipelines=pipelines,
         models=models,
+        registry=Registry(database, models),
+        tracked=Tracked(database, models, artifacts, RegisteredFrom(database)),
         endpoints=endpoints,
         traffic=traffic,
+        webhooks=webhooks,
         monitors=monitors,
         triggers=triggers,
         projects=projects,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sill import __version__
-from sill.cli import access, data, demo, models, platform, runs
+from sill.cli import access, data, demo, experiments, models, platform, relay, runs, transfer, webhooks
 from sill.cli.client import other_projects, stages
 from sill.cli.options import AsJson, Project, choose
 from sill.cli.output import Options, fail
@@ -29,7 +29,7 @@ app = typer.Typer(
         )
     ),
 )
-for group in (platform, runs, data, models, access, demo):
+for group in (platform, runs, experiments, data, models, access, demo, relay, transfer, webhooks):
     group.register(app)
 
 

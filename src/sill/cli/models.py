@@ -14,6 +14,7 @@ from sill.cli.output import Options, ago, show_json, show_line, show_table, when
 from sill.cli.runs import command, name_and_value
 from sill.core.errors import InvalidValue, NotFound
 from sill.endpoints.types import Endpoint
+from sill.models.types import ModelVersion
 
 PANEL = "Models and endpoints"
 
@@ -42,7 +43,9 @@ def models(
 ) -> None:
     """Registered models; versions of one, with their gates; the card of a version."""
     if version:
-        show_line(stages().models.version(name, version), stages().models.card(name, version))
+        found_version = stages().models.version(name, version)
+        is_ours = not found_version.is_tracked
+        show_line(found_version, stages().models.card(name, version) if is_ours else _told(found_version))
         return
     if name:
         found = stages().models.versions(name).items
@@ -51,7 +54,7 @@ def models(
                 each.version,
                 each.state.value,
                 _metrics(each.spec.evaluation.metrics),
-                each.gate_report and each.gate_report.reason,
+                _verdict(each),
             )
             for each in found
         ]
@@ -249,6 +252,19 @@ def explain(
         show_line(None, f"source row {plain(msgspec.json.encode(row).decode())}")
     used = f"{amount(found.cost_usd)} USD, {amount(found.energy_wh)} Wh, {amount(found.carbon_g)} gCO2e"
     show_line(None, f"cost {used}")
+
+
+def _verdict(version: ModelVersion) -> str:
+    """What the gate said; of a tracked version, where it is and whether it could be loaded here."""
+    if not version.is_tracked:
+        return version.gate_report.reason if version.gate_report else ""
+    return f"at {version.source}; {version.loadable_reason or 'loadable: an ONNX file'}"
+
+
+def _told(version: ModelVersion) -> str:
+    """What is known of a version that holds no files itself, and so has no card."""
+    flavors = f", flavours {', '.join(version.flavors)}" if version.flavors else ""
+    return f"{version.model} version {version.version} is {version.state.value}{flavors}: {_verdict(version)}"
 
 
 def _metrics(metrics: dict[str, float]) -> str:

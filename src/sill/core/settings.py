@@ -27,8 +27,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cpus: Annotated[float, msgspec.Meta(ge=0)] = 0
     memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     outbound_allow: str = ""
+    artifact_roots: str = ""
     body_bytes_max: Annotated[int, msgspec.Meta(ge=1_000)] = 64 * 1024 * 1024
     upload_bytes_max: Annotated[int, msgspec.Meta(ge=1_000)] = 4 * 1024**3
+    spool_bytes_max: Annotated[int, msgspec.Meta(ge=1_000_000)] = 4 * 1024**3
     requests_in_flight_max: Annotated[int, msgspec.Meta(ge=1)] = 512
     sql_seconds_max: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     sql_rows_max: Annotated[int, msgspec.Meta(ge=1)] = 100_000
@@ -72,8 +74,10 @@ SETTINGS_HELP = {
     "cpus": "CPU cores runs may use together; 0 for all of the machine's.",
     "memory_bytes": "Memory runs may use together; 0 for 80 % of the machine's.",
     "outbound_allow": "Comma-separated host:port or CIDR that outbound calls may reach although private.",
+    "artifact_roots": "Comma-separated places outside Sill, such as s3://bucket/runs, that experiments may name for artifacts.",
     "body_bytes_max": "Largest JSON request body in bytes.",
     "upload_bytes_max": "Largest uploaded file in bytes.",
+    "spool_bytes_max": "Most bytes that one spool keeps on disk of what was logged while the server is away.",
     "requests_in_flight_max": "Requests served at once; more are answered 429.",
     "sql_seconds_max": "Longest a SQL query may run.",
     "sql_rows_max": "Most rows a SQL query may return.",

@@ -122,6 +122,11 @@ class Endpoints:
         def change(tx: Tx) -> Endpoint:
             found = ENDPOINTS.get(tx.connection, project, name)
             version = self._models.version_in(tx.connection, project, found.model, request.version)
+            if version.is_tracked:
+                raise Refused(
+                    f"version {request.version} of model {found.model!r} is tracked: it is an address, not a bundle.",
+                    fix="Train or export it to ONNX and register that; nothing that needs unpickling is ever loaded.",
+                )
             is_accepted = version.state is VersionState.ACCEPTED
             if not is_accepted and not request.force:
                 reason = version.gate_report.reason if version.gate_report else "no gate report"

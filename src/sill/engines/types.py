@@ -1,7 +1,7 @@
 """The port of an engine: it starts, watches and stops the processes of a run, and decides nothing."""
 
 from enum import StrEnum
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from sill.core.values import Value
 
@@ -45,6 +45,7 @@ class StartSpec(Value, frozen=True, kw_only=True):
         cpus, memory_bytes, accelerators: of one worker.
         timeout_s: 0 means none.
         resume: take over the working folder of the attempt before.
+        relay: what a relay beside the command is told (`sill.relay`), its secrets among it; empty for no relay.
     """
 
     run_id: str
@@ -59,6 +60,7 @@ class StartSpec(Value, frozen=True, kw_only=True):
     accelerators: float = 0.0
     timeout_s: float = 0.0
     resume: bool = True
+    relay: dict[str, Any] = {}
 
 
 class Life(StrEnum):
@@ -101,6 +103,13 @@ class LogPiece(Value, frozen=True, kw_only=True):
 
     data: bytes
     size_bytes: int
+
+
+class Sample(NamedTuple):
+    """What gauges said at one moment: name (`system/…`) and value."""
+
+    at_ms: int
+    gauges: dict[str, float]
 
 
 class Outputs(Value, frozen=True, kw_only=True):
@@ -153,6 +162,10 @@ class Engine(Protocol):
 
     def read_log(self, handle: str, offset: int, limit: int) -> LogPiece:
         """Output of all workers; nothing if there is none yet."""
+        ...
+
+    def read_samples(self, handle: str, offset: int, limit: int) -> tuple[list[Sample], int]:
+        """What the gauges of the attempt said, in order, from a place on; and the place behind. The first place is 0."""
         ...
 
     def outputs(self, handle: str) -> Outputs:

@@ -9,7 +9,7 @@ from sill.governance.types import Token
 
 RESOURCES = (
     *("projects", "tokens", "audit", "secrets", "costs", "data", "features", "runs", "models", "endpoints", "serving"),
-    *("traffic", "monitors", "triggers"),
+    *("traffic", "monitors", "triggers", "webhooks"),
 )
 VERBS = ("read", "write", "admin", "infer")
 TOKEN_SECONDS_MAX = 10 * 366 * 24 * 3600
@@ -17,7 +17,7 @@ JOB_SECONDS_MAX = 31 * 24 * 3600
 PROJECTS_PER_TOKEN_MAX = 100
 
 _SECRET_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?")
-_WORK = ("data", "features", "runs", "models", "endpoints", "traffic", "monitors", "triggers")
+_WORK = ("data", "features", "runs", "models", "endpoints", "traffic", "monitors", "triggers", "webhooks")
 
 _READ = frozenset(f"{resource}:read" for resource in (*_WORK, "projects", "costs", "serving", "audit"))
 _DEVELOP = _READ | frozenset(f"{resource}:write" for resource in _WORK) | {"projects:write", "serving:infer"}

@@ -4,10 +4,9 @@ import re
 
 from sill.core.errors import InvalidValue, TooLarge, UnsupportedType
 from sill.core.names import shorten
-from sill.models.types import MANIFEST_FILE, VersionSpec
+from sill.models.types import MANIFEST_FILE, MODEL_FILE, VersionSpec
 from sill.runtimes.types import Signature, TensorSpec
 
-MODEL_FILE = "model.onnx"
 CARD_FILE = "card.md"
 FILES_MAX = 64
 PATH_LENGTH_MAX = 200

@@ -8,7 +8,7 @@ from sill.core.errors import NotFound
 from sill.core.names import check_id
 from sill.governance.lineage import add_edge
 from sill.models.rules import CHAMPION, judge, state_after
-from sill.models.store import MODELS, VERSIONS, version_id
+from sill.models.store import MODELS, champion_of, create_version, keep_model, version_id
 from sill.models.types import GateReport, ModelVersion, RegisteredModel, VersionSpec, VersionState
 from sill.stores.database import Tx
 
@@ -42,10 +42,12 @@ def register(tx: Tx, actor: Actor, project: str, spec: VersionSpec, manifest_dig
     """
     model = MODELS.find(tx.connection, project, spec.model)
     known = model or RegisteredModel(project=project, name=spec.model, created_us=tx.now_us)
+    if model is None:
+        tx.emit("model.created", project, spec.model, actor.id, model=spec.model, prompt=False)
     number = known.latest + 1
-    MODELS.put(tx, replace(known, latest=number))
-    report: GateReport = judge(spec.evaluation, spec.gate, known.aliases.get(CHAMPION, 0))
-    registered = VERSIONS.create(
+    keep_model(tx, replace(known, latest=number, changed_us=tx.now_us))
+    report: GateReport = judge(spec.evaluation, spec.gate, champion_of(tx.connection, known, CHAMPION))
+    registered = create_version(
         tx,
         ModelVersion(
             id=version_id(spec.model, number),
@@ -57,6 +59,7 @@ def register(tx: Tx, actor: Actor, project: str, spec: VersionSpec, manifest_dig
             manifest=manifest_digest,
             gate_report=replace(report, at_us=tx.now_us),
             created_us=tx.now_us,
+            changed_us=tx.now_us,
             actor=actor.id,
         ),
     )

@@ -1,7 +1,7 @@
 """The registry: registers versions behind the gate, keeps aliases, hands out verified files."""
 
 import asyncio
-from collections.abc import Callable
+from typing import BinaryIO
 
 from msgspec.structs import replace
 
@@ -13,14 +13,14 @@ from sill.governance.rules import require
 from sill.governance.service import Governance
 from sill.models import manifest, registration
 from sill.models.bundle import CARD_FILE, check_sizes, check_spec
+from sill.models.deletion import Deletions, Holder
 from sill.models.rules import CHAMPION
 from sill.models.store import (
     MODELS,
     VERSIONS,
-    mark_swept,
+    champion_of,
+    drop_model,
     newest_accepted,
-    swept_since,
-    uses_blob,
     version_id,
     versions_page,
 )
@@ -37,13 +37,10 @@ from sill.models.types import (
 from sill.safety.formats import check_onnx
 from sill.safety.signing import Signer
 from sill.stores.blobs import Blobs
+from sill.stores.blobs.sweeping import Sweeper, check_not_swept, let_go
 from sill.stores.database import Connection, Database, Page, Tx
 
 ALIASES_MAX = 50
-Holder = Callable[[Connection, str, str, int], str]
-"""Asked before a version is deleted: (connection, project, model, version) → what uses it, or nothing."""
-BlobHolder = Callable[[Connection, str], bool]
-"""Asked before a blob is removed: (connection, digest) → whether something else uses it."""
 
 
 class Models:
@@ -56,8 +53,7 @@ class Models:
         self._clock = clock
         self._signer = signer
         self._public_key = signer.public_key_pem()
-        self._holders: list[Holder] = []
-        self._blob_holders: list[BlobHolder] = []
+        self.deletions = Deletions(Sweeper(database, blobs))
 
     def public_key_pem(self) -> str:
         """The key that every manifest is signed with, for those who load bundles."""
@@ -65,11 +61,7 @@ class Models:
 
     def on_delete(self, holder: Holder) -> None:
         """Let a later stage say that it uses a version, so that it is not deleted under it."""
-        self._holders.append(holder)
-
-    def on_sweep(self, holder: BlobHolder) -> None:
-        """Let another stage say that it uses a blob too, so that it is not removed with a version."""
-        self._blob_holders.append(holder)
+        self.deletions.holders.append(holder)
 
     async def register(self, actor: Actor, project: str, spec: VersionSpec, key: str = "") -> ModelVersion:
         """A new version: its files checked, its manifest signed, its gate judged, its lineage kept.
@@ -90,7 +82,7 @@ class Models:
         digest = await asyncio.to_thread(self._blobs.put_bytes, signed)
 
         def keep(tx: Tx) -> ModelVersion:
-            self._check_not_swept(tx, spec, started_us)
+            check_not_swept(tx.connection, spec.files.values(), started_us)
             return registration.register(tx, actor, project, spec, digest)
 
         return await self._database.write_once(key, spec, ModelVersion, keep)
@@ -110,6 +102,10 @@ class Models:
         require(actor, "models:read", project)
         return await self._database.read(lambda connection: self.version_in(connection, project, model, version))
 
+    def model_in(self, connection: Connection, project: str, name: str) -> RegisteredModel | None:
+        """The model, or None; inside another stage's read or write."""
+        return MODELS.find(connection, project, name)
+
     def version_in(self, connection: Connection, project: str, model: str, version: int) -> ModelVersion:
         """One version, inside another stage's read or write."""
         return VERSIONS.get(connection, project, version_id(model, version))
@@ -117,7 +113,7 @@ class Models:
     def newest_in(self, connection: Connection, project: str, model: str) -> tuple[int, int]:
         """The newest accepted version and the champion, 0 for none; inside another stage's read or write."""
         found = MODELS.find(connection, project, model)
-        champion = found.aliases.get(CHAMPION, 0) if found is not None else 0
+        champion = champion_of(connection, found, CHAMPION) if found is not None else 0
         return newest_accepted(connection, project, model), champion
 
     async def versions(
@@ -171,8 +167,14 @@ class Models:
             Conflict: it points elsewhere.
             Refused: `champion` to a version that was not accepted.
         """
-        require(actor, "models:write", project)
         check_name(alias, "alias")
+        return await self.point_alias(actor, project, model, alias, change, key)
+
+    async def point_alias(
+        self, actor: Actor, project: str, model: str, alias: str, change: AliasChange, key: str = ""
+    ) -> RegisteredModel:
+        """`set_alias` for callers whose protocol has its own grammar for aliases, and has checked it."""
+        require(actor, "models:write", project)
 
         def point(tx: Tx) -> RegisteredModel:
             found = MODELS.get(tx.connection, project, model)
@@ -184,7 +186,7 @@ class Models:
                     version=now,
                 )
             version = self.version_in(tx.connection, project, model, change.version)
-            if alias == CHAMPION and version.state is not VersionState.ACCEPTED:
+            if alias == CHAMPION and version.state not in (VersionState.ACCEPTED, VersionState.TRACKED):
                 raise Refused(
                     f"version {change.version} is {version.state}; the champion must be accepted.",
                     fix="Choose an accepted version.",
@@ -202,7 +204,8 @@ class Models:
         if not before and len(found.aliases) >= ALIASES_MAX:
             raise InvalidValue(f"model {model!r} has {ALIASES_MAX} aliases, more are not allowed.", fix="Delete one.")
         changed = MODELS.replace(tx, replace(found, aliases=found.aliases | {alias: version}))
-        tx.emit("model.alias_moved", project, model, actor, model=model, alias=alias, version=version, before=before)
+        facts = {"alias": alias, "version": version, "before": before, "prompt": found.is_prompt}
+        tx.emit("model.alias_moved", project, model, actor, model=model, **facts)
         return changed
 
     async def delete_alias(self, actor: Actor, project: str, model: str, alias: str) -> RegisteredModel:
@@ -214,7 +217,8 @@ class Models:
             if alias not in found.aliases:
                 raise NotFound(f"model {model!r} has no alias {alias!r}.", fix="Read the model again.")
             kept = {name: version for name, version in found.aliases.items() if name != alias}
-            tx.emit("model.alias_moved", project, model, actor.id, model=model, alias=alias, version=0)
+            facts = {"alias": alias, "version": 0, "prompt": found.is_prompt}
+            tx.emit("model.alias_moved", project, model, actor.id, model=model, **facts)
             return MODELS.replace(tx, replace(found, aliases=kept))
 
         return await self._database.write(remove)
@@ -231,17 +235,41 @@ class Models:
 
     def file_of(self, version: ModelVersion, path: str) -> bytes:
         """`file` for threads that have the version already."""
-        name = f"file {path!r} of version {version.version} of model {version.model!r}"
-        if path != MANIFEST_FILE and path not in version.spec.files:
-            known = ", ".join(sorted((*version.spec.files, MANIFEST_FILE)))
-            raise NotFound(f"there is no {name}.", fix=f"Files: {known}.")
+        if path == MANIFEST_FILE and not version.is_tracked:
+            return self._signed(version)
+        digest, name = self._digest_of(version, path)
+        return self._blob(digest, name)
+
+    def open_file(self, version: ModelVersion, path: str) -> tuple[BinaryIO, int]:
+        """A file of a version, open for reading, with its size; errors as `file`. Blocks."""
+        digest, name = self._digest_of(version, path)
+        try:
+            return self._blobs.open(digest), self._blobs.size(digest)
+        except (Damaged, NotFound) as wrong:
+            raise _damaged(name, digest) from wrong
+
+    def sizes_of(self, version: ModelVersion) -> dict[str, int]:
+        """Bytes of each file of a version, with its manifest. Blocks."""
+        files = version.spec.files | ({MANIFEST_FILE: version.manifest} if version.manifest else {})
+        return {path: self._blobs.size(digest) for path, digest in files.items()}
+
+    def _signed(self, version: ModelVersion) -> bytes:
+        """The signed manifest, verified."""
         signed = self._blob(version.manifest, f"file {MANIFEST_FILE!r} of {version.id}")
-        files = manifest.verified(self._public_key, signed, f"{MANIFEST_FILE} of version {version.id}")
-        if path == MANIFEST_FILE:
-            return signed
+        manifest.verified(self._public_key, signed, f"{MANIFEST_FILE} of version {version.id}")
+        return signed
+
+    def _digest_of(self, version: ModelVersion, path: str) -> tuple[str, str]:
+        """The digest that the signed manifest names for a file, and what messages call the file."""
+        name = f"file {path!r} of version {version.version} of model {version.model!r}"
+        if version.is_tracked or path not in version.spec.files:
+            known = ", ".join(sorted((*version.spec.files, MANIFEST_FILE)))
+            told = f"its files are at {version.source}" if version.is_tracked else f"files: {known}"
+            raise NotFound(f"there is no {name}; {told}.", fix="Ask for one that is there.")
+        files = manifest.verified(self._public_key, self._signed(version), f"{MANIFEST_FILE} of version {version.id}")
         if files.get(path) != version.spec.files[path]:
             raise Damaged(f"{name} is not the one its signed manifest names.", fix="Restore it from a backup.")
-        return self._blob(files[path], name)
+        return files[path], name
 
     async def card(self, actor: Actor, project: str, model: str, version: int) -> str:
         """The model card, Markdown."""
@@ -259,48 +287,31 @@ class Models:
             count = VERSIONS.count(tx.connection, project, model=model)
             if count:
                 raise Conflict(f"model {model!r} has {count} versions.", fix="Delete them first.")
-            MODELS.delete(tx, project, model)
+            drop_model(tx, MODELS.get(tx.connection, project, model))
             tx.emit("model.deleted", project, model, actor.id, model=model)
 
         await self._database.write(remove)
 
-    async def delete_version(self, actor: Actor, project: str, model: str, version: int) -> Freed:
+    async def delete_version(
+        self, actor: Actor, project: str, model: str, version: int, *, with_aliases: bool = False
+    ) -> Freed:
         """Delete a version, and every blob that only it used.
 
+        Args:
+            with_aliases: aliases that point to it go with it; otherwise they hold it.
         Raises:
             Conflict: an alias points to it, or an endpoint uses it.
         """
-        require(actor, "models:admin", project)
+        require(actor, "models:write", project)
 
         def remove(tx: Tx) -> tuple[str, ...]:
             found = self.version_in(tx.connection, project, model, version)
-            users = [
-                f"alias {name!r}"
-                for name, at in MODELS.get(tx.connection, project, model).aliases.items()
-                if at == version
-            ]
-            users += [user for holder in self._holders if (user := holder(tx.connection, project, model, version))]
-            if users:
-                raise Conflict(
-                    f"version {version} of model {model!r} is in use by {', '.join(users)}.",
-                    fix="Point the alias elsewhere, or roll the endpoint to another version, then delete.",
-                )
-            VERSIONS.delete(tx, project, found.id)
-            digests = {*found.spec.files.values(), found.manifest}
-            unused = tuple(sorted(digest for digest in digests if not self._is_used(tx.connection, digest)))
-            mark_swept(tx, unused, is_done=False)
-            tx.emit(
-                "model.version_deleted", project, found.id, actor.id, model=model, version=version, blobs=len(unused)
-            )
+            unused = let_go(tx, self.deletions.version(tx, actor, found, with_aliases=with_aliases))
+            facts = {"model": model, "version": version, "blobs": len(unused)}
+            tx.emit("model.version_deleted", project, found.id, actor.id, **facts)
             return unused
 
-        unused = await self._database.write(remove)
-        freed = await asyncio.to_thread(lambda: sum(self._blobs.delete(digest) for digest in unused))
-        await self._database.write(lambda tx: mark_swept(tx, unused, is_done=True))
-        return Freed(blobs=len(unused), size_bytes=freed)
-
-    def _is_used(self, connection: Connection, digest: str) -> bool:
-        return uses_blob(connection, digest) or any(holder(connection, digest) for holder in self._blob_holders)
+        return await self.deletions.sweep(await self._database.write(remove))
 
     def _check_files(self, files: dict[str, str]) -> None:
         """Refuses files that were not uploaded, are too large, or hold a model of another format. Blocks."""
@@ -315,14 +326,12 @@ class Models:
                 with self._blobs.open(files[path]) as opened:
                     check_onnx(opened)
 
-    def _check_not_swept(self, tx: Tx, spec: VersionSpec, started_us: int) -> None:
-        """Another version's deletion may have removed a blob since we saw it; then the registration must not stand."""
-        swept = swept_since(tx.connection, tuple(spec.files.values()), started_us)
-        if swept:
-            raise Conflict(f"blob {swept} was just deleted with another version.", fix="Upload the files again.")
-
     def _blob(self, digest: str, name: str) -> bytes:
         try:
             return self._blobs.get(digest)
         except (Damaged, NotFound) as wrong:
-            raise Damaged(f"{name} is damaged or gone.", fix="Restore it from a backup.", digest=digest) from wrong
+            raise _damaged(name, digest) from wrong
+
+
+def _damaged(name: str, digest: str) -> Damaged:
+    return Damaged(f"{name} is damaged or gone.", fix="Restore it from a backup.", digest=digest)

@@ -1,12 +1,10 @@
 """Registered models and their versions in the database."""
 
-from typing import Any
-
 import msgspec
-from sqlalchemy import Connection, Table, delete, func, select
+from sqlalchemy import Connection, Table, func, select
 
 from sill.core.errors import InvalidValue
-from sill.core.values import Value
+from sill.models import entries
 from sill.models.types import ModelVersion, RegisteredModel, VersionState
 from sill.stores.database import Documents, Page, Tx
 from sill.stores.database.documents import PAGE_MAX
@@ -17,29 +15,50 @@ VERSIONS: Documents[ModelVersion] = Documents(
 )
 
 
-class SweptBlob(Value, frozen=True, kw_only=True):
-    """A blob that went with a deleted version: between `at_us` and `done_us` nobody could count on it.
-
-    `done_us` is 0 while it is being removed.
-    """
-
-    digest: str
-    at_us: int
-    done_us: int = 0
-    project: str = ""
-    revision: int = 0
-
-
-SWEPT: Documents[SweptBlob] = Documents("model_swept_blobs", SweptBlob, key="digest", noun="deleted blob")
-SWEPT.table.info["refers_to_blobs"] = False  # a note on what was removed keeps nothing
-SWEPT_KEPT_US = 3_600 * 1_000_000
-SWEEP_US_MAX = 60 * 1_000_000
-"""A removal that is not done after this long was cut off by a crash; the note of it holds nobody up any more."""
-
-
 def version_id(model: str, version: int) -> str:
     """The key of a version."""
     return f"{model}/{version}"
+
+
+def keep_model(tx: Tx, model: RegisteredModel) -> RegisteredModel:
+    """Keep a model, new or changed, and what it is found by."""
+    entries.note_model(tx, model)
+    return MODELS.put(tx, model)
+
+
+def create_version(tx: Tx, version: ModelVersion, *, is_prompt: bool = False) -> ModelVersion:
+    """Keep a new version, and what it is found by."""
+    entries.note_version(tx, version, is_prompt=is_prompt)
+    return VERSIONS.create(tx, version)
+
+
+def replace_version(tx: Tx, version: ModelVersion, *, is_prompt: bool = False) -> ModelVersion:
+    """Keep a changed version, and what it is found by.
+
+    Raises:
+        Conflict: somebody else changed it in between.
+    """
+    entries.note_version(tx, version, is_prompt=is_prompt)
+    return VERSIONS.replace(tx, version)
+
+
+def drop_version(tx: Tx, version: ModelVersion) -> None:
+    """Remove a version, and what it was found by."""
+    entries.forget(tx, version.project, version.model, version.version)
+    VERSIONS.delete(tx, version.project, version.id)
+
+
+def drop_model(tx: Tx, model: RegisteredModel) -> None:
+    """Remove a model without versions, and what it was found by."""
+    entries.forget(tx, model.project, model.name)
+    MODELS.delete(tx, model.project, model.name)
+
+
+def champion_of(connection: Connection, model: RegisteredModel, alias: str) -> int:
+    """The version that the alias names if it may serve, else 0: a tracked version can be called champion and serves not."""
+    number = model.aliases.get(alias, 0)
+    found = VERSIONS.find(connection, model.project, version_id(model.name, number)) if number else None
+    return number if found is not None and found.state is VersionState.ACCEPTED else 0
 
 
 def versions_page(connection: Connection, project: str, model: str, after: str, limit: int) -> Page[ModelVersion]:
@@ -62,28 +81,3 @@ def newest_accepted(connection: Connection, project: str, model: str) -> int:
     t: Table = VERSIONS.table
     accepted = (t.c.project == project, t.c.model == model, t.c.state == VersionState.ACCEPTED.value)
     return connection.execute(select(func.max(t.c.version)).where(*accepted)).scalar() or 0
-
-
-def uses_blob(connection: Connection, digest: str) -> bool:
-    """True if any version of any project has the blob among its files, or as its manifest."""
-    doc: Any = VERSIONS.table.c.doc
-    return (
-        connection.execute(select(doc).where(doc.contains(f'"{digest}"', autoescape=True)).limit(1)).first() is not None
-    )
-
-
-def mark_swept(tx: Tx, digests: tuple[str, ...], *, is_done: bool) -> None:
-    """Note blobs that are about to be removed, or were; forget notes that are old."""
-    t: Table = SWEPT.table
-    tx.execute(delete(t).where(t.c.updated_us < tx.now_us - SWEPT_KEPT_US))
-    for digest in digests:
-        SWEPT.put(tx, SweptBlob(digest=digest, at_us=tx.now_us, done_us=tx.now_us if is_done else 0))
-
-
-def swept_since(connection: Connection, digests: tuple[str, ...], since_us: int) -> str:
-    """One of the digests that is being removed, or was removed since; or nothing."""
-    for digest in digests:
-        found = SWEPT.find(connection, "", digest)
-        if found is not None and (found.done_us or found.at_us + SWEEP_US_MAX) >= since_us:
-            return digest
-    return ""

@@ -1,29 +1,24 @@
 """Incidents: opened once, closed when over, and each change told to a webhook, signed, until it is heard or given up."""
 
 import asyncio
-import logging
-import zlib
 from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from sill.core.actors import PLATFORM, Actor
-from sill.core.clock import Clock, Ids
-from sill.core.errors import Forbidden, InvalidValue, NotFound, SillError
+from sill.core.clock import Ids
 from sill.monitors.rules import Verdict
-from sill.monitors.store import DELIVERIES, INCIDENTS, MONITORS, due_deliveries, open_incident
-from sill.monitors.types import Delivery, Incident, IncidentKind, MonitorSpec
+from sill.monitors.store import INCIDENTS, MONITORS, open_incident
+from sill.monitors.types import Incident, IncidentKind, MonitorSpec
 from sill.safety.outbound import Outbound
 from sill.safety.webhooks import sign_webhook
 from sill.stores.database import Database, Tx
+from sill.webhooks.service import Call, owe
+from sill.webhooks.types import Delivery, DeliveryState
 
-logger = logging.getLogger("sill.monitors")
-
-ATTEMPTS_MAX = 8
-PAUSE_S = 2.0
-"""Pause after the first failed attempt; it doubles each time, up to half longer by chance."""
-REASON_LENGTH_MAX = 300
+KIND = "incident"
+"""What deliveries about incidents are called."""
 WAITING, DELIVERED = "waiting", "delivered"
 
 
@@ -92,89 +87,40 @@ async def check_webhook(outbound: Outbound, url: str) -> None:
     await asyncio.to_thread(outbound.check, url)
 
 
-class Deliveries:
-    """Sends what is owed. Each attempt is signed anew; the delivery's id stays, so that the receiver can drop repeats."""
+class IncidentSender:
+    """Says where deliveries about incidents go, and keeps on the incident what became of them."""
 
-    def __init__(self, database: Database, outbound: Outbound, secrets: Secrets, clock: Clock) -> None:
+    def __init__(self, database: Database, secrets: Secrets) -> None:
         self._database = database
-        self._outbound = outbound
         self._secrets = secrets
-        self._clock = clock
 
-    async def deliver_due(self) -> int:
-        """Try everything that is due, once; returns how many were tried."""
-        now_us = self._clock.now_us()
-        due = await self._database.read(lambda connection: due_deliveries(connection, now_us))
-        for delivery in due:
-            await self._deliver(delivery)
-        return len(due)
-
-    async def _deliver(self, delivery: Delivery) -> None:
-        try:
-            failure, is_final = await self._attempt(delivery), False
-        except (NotFound, Forbidden, InvalidValue) as wrong:
-            failure, is_final = str(wrong), True
-        except SillError as wrong:
-            failure, is_final = str(wrong), False
-        failure = failure[:REASON_LENGTH_MAX]
-        await self._database.write(lambda tx: _settle(tx, delivery, failure, is_final))
-
-    async def _attempt(self, delivery: Delivery) -> str:
-        """Send once; an empty text when the receiver took it, else why it did not."""
-        spec = await self._database.read(
-            lambda connection: MONITORS.get(connection, delivery.project, delivery.monitor)
-        )
+    async def call(self, delivery: Delivery, timestamp: int) -> Call:
+        """The monitor's webhook, signed with the secret it names."""
+        spec = await self._database.read(lambda connection: MONITORS.get(connection, delivery.project, delivery.owner))
         secret = await self._secrets.secret(PLATFORM, delivery.project, spec.webhook_secret)
-        body = delivery.body.encode()
-        timestamp = self._clock.now_us() // 1_000_000
-        headers = sign_webhook(secret.encode(), spec.webhook_secret, timestamp, delivery.id, body)
-        headers["content-type"] = "application/json"
-        answer = await self._outbound.fetch("POST", spec.webhook, headers=headers, body=body)
-        return "" if 200 <= answer.status < 300 else f"the receiver answered {answer.status}"
+        headers = sign_webhook(secret.encode(), spec.webhook_secret, timestamp, delivery.id, delivery.body.encode())
+        return Call(spec.webhook, headers | {"content-type": "application/json"})
 
-
-def _settle(tx: Tx, delivery: Delivery, failure: str, is_final: bool) -> None:
-    """Keep what became of an attempt, and say so on the incident once nothing more will be tried."""
-    attempts = delivery.attempts + 1
-    is_over = not failure or is_final or attempts >= ATTEMPTS_MAX
-    DELIVERIES.put(
-        tx,
-        replace(
-            delivery,
-            attempts=attempts,
-            reason=failure,
-            open_flag=int(not is_over),
-            next_us=tx.now_us + _pause_us(delivery.id, attempts),
-        ),
-    )
-    incident = INCIDENTS.find(tx.connection, delivery.project, delivery.incident_id)
-    if is_over and incident is not None:
-        outcome = f"given up after {attempts} attempts: {failure}" if failure else DELIVERED
-        INCIDENTS.replace(tx, replace(incident, delivery=outcome))
-        if failure:
-            logger.warning("webhook of incident %s %s", incident.id, outcome)
-
-
-def _pause_us(delivery_id: str, attempts: int) -> int:
-    """Microseconds until the next attempt; the part by chance comes from the id, so that a repeat waits the same."""
-    chance = zlib.crc32(f"{delivery_id}/{attempts}".encode()) / 2**32
-    return int(PAUSE_S * 2.0 ** (attempts - 1) * (1 + chance / 2) * 1e6)
+    def settled(self, tx: Tx, delivery: Delivery) -> None:
+        """Say on the incident that it was heard, or that nothing more will be tried."""
+        incident = INCIDENTS.find(tx.connection, delivery.project, delivery.subject)
+        if incident is not None:
+            failed = f"given up after {delivery.attempts} attempts: {delivery.reason}"
+            outcome = DELIVERED if delivery.state is DeliveryState.DELIVERED else failed
+            INCIDENTS.replace(tx, replace(incident, delivery=outcome))
 
 
 def _owe(tx: Tx, spec: MonitorSpec, incident: Incident, what: str) -> None:
     told = {"type": f"incident.{what}", "incident": incident}
-    DELIVERIES.put(
-        tx,
-        Delivery(
-            project=spec.project,
-            id=f"{incident.id}-{what}",
-            incident_id=incident.id,
-            monitor=spec.name,
-            endpoint=spec.endpoint,
-            body=msgspec.json.encode(told).decode(),
-            next_us=tx.now_us,
-        ),
+    delivery = Delivery(
+        project=spec.project,
+        id=f"{incident.id}-{what}",
+        kind=KIND,
+        owner=spec.name,
+        subject=incident.id,
+        body=msgspec.json.encode(told).decode(),
     )
+    owe(tx, delivery)
 
 
 def _tell(tx: Tx, kind: str, incident: Incident) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from sill.core.actors import PLATFORM, Actor
-from sill.core.clock import Clock, Ids
+from sill.core.clock import Ids
 from sill.core.errors import Conflict, InvalidValue, NotFound
 from sill.endpoints.service import Endpoints
 from sill.endpoints.types import Endpoint
@@ -38,6 +38,7 @@ from sill.monitors.types import (
 from sill.safety.outbound import Outbound
 from sill.stores.database import Connection, Database, Page, Tx
 from sill.traffic.types import RequestRow
+from sill.webhooks.service import Deliveries, forget_owner
 
 ROWS_MAX = 1_000
 """Rows read at once; a monitor that is behind reads again."""
@@ -76,8 +77,8 @@ class Monitors:
         models: Models,
         outbound: Outbound,
         secrets: Secrets,
-        clock: Clock,
         ids: Ids,
+        deliveries: Deliveries,
     ) -> None:
         self._database = database
         self._traffic = traffic
@@ -86,7 +87,8 @@ class Monitors:
         self._outbound = outbound
         self._ids = ids
         self._references: dict[tuple[str, str], Reference] = {}
-        self.deliveries = incidents.Deliveries(database, outbound, secrets, clock)
+        self.deliveries = deliveries
+        deliveries.on_kind(incidents.KIND, incidents.IncidentSender(database, secrets))
 
     async def declare(self, actor: Actor, spec: MonitorSpec, key: str = "") -> MonitorSpec:
         """Declare a monitor, or change it.
@@ -132,6 +134,7 @@ class Monitors:
             spec = MONITORS.get(tx.connection, project, name)
             incidents.close_all(tx, project, spec.endpoint, tuple(IncidentKind), "the monitor was deleted")
             forget_endpoint(tx, project, spec.endpoint)
+            forget_owner(tx, project, incidents.KIND, name)
             MONITORS.delete(tx, project, name)
             STATES.delete(tx, project, name)
             if REFERENCES.find(tx.connection, project, name) is not None:

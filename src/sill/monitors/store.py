@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy import Connection, delete, select
 
 from sill.monitors.observing import window_id
-from sill.monitors.types import Delivery, Incident, IncidentKind, MonitorSpec, MonitorState, Reference, Window
+from sill.monitors.types import Incident, IncidentKind, MonitorSpec, MonitorState, Reference, Window
 from sill.stores.database import Documents, Tx
 
 MONITORS: Documents[MonitorSpec] = Documents("monitors", MonitorSpec, columns=("endpoint",))
@@ -12,13 +12,9 @@ STATES: Documents[MonitorState] = Documents("monitor_states", MonitorState)
 REFERENCES: Documents[Reference] = Documents("monitor_references", Reference)
 WINDOWS: Documents[Window] = Documents("windows", Window, key="id", columns=("endpoint", "number"))
 INCIDENTS: Documents[Incident] = Documents("incidents", Incident, key="id", columns=("endpoint", "kind", "open_flag"))
-DELIVERIES: Documents[Delivery] = Documents(
-    "deliveries", Delivery, key="id", columns=("endpoint", "open_flag", "next_us"), noun="delivery"
-)
 
 WINDOWS_KEPT = 1_000
 """Windows kept for an endpoint; older ones are forgotten."""
-DELIVERIES_READ_MAX = 100
 
 
 def newest_window(connection: Connection, project: str, endpoint: str) -> Window | None:
@@ -38,8 +34,8 @@ def forget_windows(tx: Tx, project: str, endpoint: str, newest: int) -> None:
 
 
 def forget_endpoint(tx: Tx, project: str, endpoint: str) -> None:
-    """Remove all windows and incidents of an endpoint, and the webhooks they owe."""
-    for table in (WINDOWS.table, INCIDENTS.table, DELIVERIES.table):
+    """Remove all windows and incidents of an endpoint."""
+    for table in (WINDOWS.table, INCIDENTS.table):
         tx.execute(delete(table).where(table.c.project == project, table.c.endpoint == endpoint))
 
 
@@ -47,11 +43,3 @@ def open_incident(connection: Connection, project: str, endpoint: str, kind: Inc
     """The open incident of a kind, if there is one; there is never more than one."""
     found = INCIDENTS.every(connection, project, endpoint=endpoint, kind=kind, open_flag=1)
     return found[0] if found else None
-
-
-def due_deliveries(connection: Connection, now_us: int) -> list[Delivery]:
-    """Webhooks that are owed now, the longest owed first."""
-    t = DELIVERIES.table
-    query = select(t.c.doc).where(t.c.open_flag == 1, t.c.next_us <= now_us).order_by(t.c.next_us)
-    rows = connection.execute(query.limit(DELIVERIES_READ_MAX)).all()
-    return [msgspec.json.decode(row.doc, type=Delivery) for row in rows]

@@ -208,20 +208,3 @@ class MonitorState(Value, frozen=True, kw_only=True):
     labels_now: tuple[int, int] = (0, 0)
     problem: str = ""
     revision: int = 0
-
-
-class Delivery(Value, frozen=True, kw_only=True):
-    """A webhook call that is owed. Tried with growing pauses, then given up and said so on the incident."""
-
-    project: str
-    id: str
-    incident_id: str
-    monitor: str
-    endpoint: str
-    body: str
-    attempts: int = 0
-    next_us: int = 0
-    reason: str = ""
-    open_flag: int = 1
-    """1 while owed; an indexed column."""
-    revision: int = 0

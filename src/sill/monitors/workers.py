@@ -1,12 +1,11 @@
-"""Keeps monitors up to date with the traffic, and sends what incidents owe to webhooks."""
+"""Keeps monitors up to date with the traffic."""
 
-import asyncio
 import logging
 
 from sill.core.errors import Conflict, SillError
 from sill.monitors.service import Monitors
 from sill.monitors.types import MonitorSpec
-from sill.stores.log import POLL_S, Log
+from sill.stores.log import Log
 
 logger = logging.getLogger("sill.monitors")
 
@@ -23,14 +22,6 @@ class MonitorWorker:
 
     async def run(self) -> None:
         """For ever."""
-        await asyncio.gather(self._observe(), self._deliver())
-
-    async def observe_once(self) -> None:
-        """Bring every monitor up to date."""
-        for spec in await self._monitors.every():
-            await self._bring_up(spec)
-
-    async def _observe(self) -> None:
         while True:
             try:
                 await self.observe_once()
@@ -38,13 +29,10 @@ class MonitorWorker:
                 logger.warning("monitors were not read: %s", wrong)
             await self._log.wait()
 
-    async def _deliver(self) -> None:
-        while True:
-            try:
-                await self._monitors.deliveries.deliver_due()
-            except SillError as wrong:
-                logger.warning("webhooks were not sent: %s", wrong)
-            await self._log.wait(POLL_S)
+    async def observe_once(self) -> None:
+        """Bring every monitor up to date."""
+        for spec in await self._monitors.every():
+            await self._bring_up(spec)
 
     async def _bring_up(self, spec: MonitorSpec) -> None:
         for _ in range(ROUNDS_MAX):

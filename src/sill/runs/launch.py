@@ -1,6 +1,7 @@
 """Turns a run into what an engine starts: the command, and the variables that tell it where it is and who it is."""
 
 import sys
+from typing import Any
 
 from sill.core.settings import Settings
 from sill.engines.types import StartSpec
@@ -36,7 +37,20 @@ def start_spec(run: Run, token: str, settings: Settings) -> StartSpec:
         accelerators=spec.resources.accelerators,
         timeout_s=spec.timeout_s,
         resume=spec.resume,
+        relay=_relay(run, token, settings),
     )
+
+
+def _relay(run: Run, token: str, settings: Settings) -> dict[str, Any]:
+    """The relay beside a run: its clients show the run's own token. See `sill.relay.__main__.Order`."""
+    return {
+        "url": settings.url,
+        "token": token,
+        "secret": token,
+        "project": run.project,
+        "bytes_max": settings.spool_bytes_max,
+        "drain_s": TOKEN_S_MAX,
+    }
 
 
 def _place(run: Run, token: str, settings: Settings) -> dict[str, str]:
@@ -48,6 +62,21 @@ def _place(run: Run, token: str, settings: Settings) -> dict[str, str]:
         "SILL_RUN_ID": run.id,
         "SILL_EXPERIMENT": run.experiment,
         "SILL_ATTEMPT": str(run.attempt),
+        "SILL_SPOOL_BYTES_MAX": str(settings.spool_bytes_max),
+        **_mlflow(run, token, settings),
+    }
+
+
+def _mlflow(run: Run, token: str, settings: Settings) -> dict[str, str]:
+    """What MLflow's client reads. The engine puts the relay's address in the place of ours, where there is one.
+
+    Not MLFLOW_RUN_ID: with it the client refuses a script that chooses its experiment itself. The first run the script
+    begins is this one all the same (`adopting`).
+    """
+    return {
+        "MLFLOW_TRACKING_URI": settings.url,
+        "MLFLOW_TRACKING_TOKEN": token,
+        "MLFLOW_EXPERIMENT_ID": run.experiment_id,
     }
 
 

@@ -2,7 +2,6 @@
 
 import math
 import re
-from typing import Any
 
 import msgspec
 
@@ -13,7 +12,7 @@ from sill.core.names import shorten
 from sill.costs.types import Usage
 from sill.engines.types import EngineStatus, Life
 from sill.runs.tracking.rules import PARAM_LENGTH_MAX, PARAMS_MAX, TAG_LENGTH_MAX, TAGS_MAX, check_texts
-from sill.runs.types import Resources, Run, RunSpec, RunState
+from sill.runs.types import EXTERNAL, Resources, Run, RunSpec, RunState
 
 KINDS = ("command", "train", "trial", "ingest", "evaluate", "step", "pipeline")
 LABEL_LENGTH_MAX = 250
@@ -111,18 +110,19 @@ def check_own(actor: Actor, run: Run) -> None:
     Raises:
         Forbidden: another run's job.
     """
-    if actor.id.startswith("job:") and actor.id.removeprefix("job:") not in (run.id, run.parent_id):
+    is_job = actor.id.startswith("job:")
+    if is_job and actor.id != run.actor and actor.id.removeprefix("job:") not in (run.id, run.parent_id):
         raise Forbidden(f"{actor.id} may not write to run {run.id}.", fix="A job writes to its own run.")
 
 
-def total(resources: Resources) -> dict[str, Any]:
-    """What the whole gang needs: the fields of the scheduler's values."""
-    workers = resources.workers
-    return {
-        "cpus": resources.cpus * workers,
-        "memory_bytes": resources.memory_bytes * workers,
-        "accelerators": resources.accelerators * workers,
-    }
+def check_may_delete(run: Run) -> None:
+    """Refuse to delete what an engine of ours still has in hand. A run elsewhere may be deleted at any time.
+
+    Raises:
+        Conflict: it is not over yet.
+    """
+    if not run.state.is_final and run.kind != EXTERNAL:
+        raise Conflict(f"run {run.id} is {run.state}; only runs that are over can be deleted.", fix="Cancel it.")
 
 
 def started(run: Run, handle: str, host: str, now_us: int) -> Run:
@@ -176,7 +176,7 @@ def _has_judged(run: Run, status: EngineStatus) -> bool:
 
 
 def cancelled(run: Run, actor_id: str, now_us: int) -> Run:
-    """The run after somebody cancelled it: over if it waited, being stopped if it runs.
+    """The run after somebody cancelled it: being stopped if it runs here, over if it waited or runs elsewhere.
 
     Raises:
         Conflict: it is over already.
@@ -184,7 +184,7 @@ def cancelled(run: Run, actor_id: str, now_us: int) -> Run:
     if run.state.is_final:
         raise Conflict(f"run {run.id} is {run.state} already; it cannot be cancelled.", fix="Nothing is left to do.")
     reason = f"cancelled by {actor_id}."
-    if run.state is RunState.RUNNING:
+    if run.state is RunState.RUNNING and run.kind != EXTERNAL:
         return msgspec.structs.replace(run, is_stopping=True, reason=reason)
     return msgspec.structs.replace(run, state=RunState.CANCELLED, reason=reason, ended_us=now_us)
 

@@ -1,8 +1,8 @@
-"""Use cases of runs: submit, look, cancel, retry, explain, read output, delete. Starting them is left to `workers`."""
+"""Use cases of runs: submit, look, cancel, retry, explain, read output. Starting them is `workers`', deleting `retention`'s."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection
@@ -18,7 +18,9 @@ from sill.engines.types import Engine, Life
 from sill.governance.lineage import add_edge
 from sill.governance.rules import require
 from sill.runs import logs, rules, store
+from sill.runs.board import Board
 from sill.runs.code import CODE_BYTES_MAX, check_code
+from sill.runs.experiments.store import find_by_name
 from sill.runs.store import RUNS
 from sill.runs.tracking import rules as tracking_rules
 from sill.runs.tracking import store as tracking
@@ -29,13 +31,11 @@ from sill.runs.types import (
     Provenance,
     Reason,
     Run,
-    RunDeleted,
     RunSpec,
     RunState,
     RunUpdate,
+    View,
 )
-from sill.scheduler.rules import check_possible, decide
-from sill.scheduler.types import Capacity, RunningRun, Snapshot, WaitingRun
 from sill.stores.blobs.port import Blobs
 from sill.stores.database import Database, Page, Tx
 from sill.stores.log import Log
@@ -95,10 +95,7 @@ class Runs:
         self.wake = asyncio.Event()
         self._log = log
         self._ids = ids
-        machine = engine.capacity()
-        self._capacity = Capacity(
-            cpus=machine.cpus, memory_bytes=machine.memory_bytes, accelerators=machine.accelerators
-        )
+        self.board = Board(database, clock, engine.capacity())
 
     async def submit(self, actor: Actor, project: str, spec: RunSpec, key: str = "") -> Run:
         """Queue a run.
@@ -111,7 +108,7 @@ class Runs:
         require(actor, "runs:write", project)
         rules.check_spec(spec, project)
         rules.check_work(spec)
-        check_possible(Capacity(**rules.total(spec.resources)), self._capacity)
+        self.board.check_possible(project, spec)
         if spec.code and not await asyncio.to_thread(self.blobs.exists, spec.code):
             raise NotFound(f"no code {spec.code}.", fix="Upload the archive first.", field="code")
         run_id = self._ids.new("run")
@@ -137,16 +134,25 @@ class Runs:
         experiment: str = "",
         kind: str = "",
         parent_id: str = "",
+        view: View = View.ACTIVE,
     ) -> Page[Run]:
-        """Runs, the newest first; only those that match what is given."""
+        """Runs, the newest first; only those that match what is given. `experiment` is a name."""
         require(actor, "runs:read", project)
         if state and state not in tuple(RunState):
             raise InvalidValue(f"state {state!r} is not one of {', '.join(RunState)}.", field="state")
-        given = {"state": state, "experiment": experiment, "kind": kind, "parent_id": parent_id}
-        where = {name: value for name, value in given.items() if value}
-        return await self.database.read(
-            lambda connection: RUNS.page(connection, project, after=after, limit=limit, descending=True, **where)
-        )
+        given = {"state": state, "kind": kind, "parent_id": parent_id}
+        where: dict[str, Any] = {name: value for name, value in given.items() if value}
+        where["lifecycle"] = view.lifecycles
+
+        def work(connection: Connection) -> Page[Run]:
+            if experiment:
+                found = find_by_name(connection, project, experiment)
+                if found is None:
+                    return Page(items=())
+                where["experiment_id"] = found.id
+            return RUNS.page(connection, project, after=after, limit=limit, descending=True, **where)
+
+        return await self.database.read(work)
 
     async def cancel(self, actor: Actor, project: str, run_id: str) -> Run:
         """End a run: one that waits is over at once, one that runs is asked to end and then killed. Runs under it too.
@@ -184,10 +190,9 @@ class Runs:
         run = await self.run(actor, project, run_id)
         text = run.reason
         if run.state is RunState.QUEUED:
-            every = await self.database.read(store.active)
-            now = next((one for one in every if one.id == run_id), run)
-            found = decide(self.snapshot(every), self.clock.now_us()).reasons.get(run_id, "it is about to start")
-            failed = now.reason if now.attempt > 1 and now.not_before_us else ""
+            await self.board.refresh()
+            found = self.board.why(run_id) or "it is about to start"
+            failed = run.reason if run.attempt > 1 and run.not_before_us else ""
             text = f"{failed} {found}".strip()
         elif run.state is RunState.RUNNING and not text:
             text = f"it runs on {run.host} since {iso(run.started_us)}, attempt {run.attempt} of {run.spec.retries + 1}"
@@ -278,27 +283,6 @@ class Runs:
 
         return await self.database.write(work)
 
-    async def delete(self, actor: Actor, project: str, run_id: str) -> RunDeleted:
-        """Remove a run, the runs under it, what they logged and left; blobs nobody else refers to are freed.
-
-        Raises:
-            Conflict: one of them is not over yet.
-        """
-        require(actor, "runs:write", project)
-
-        def work(tx: Tx) -> tuple[list[Run], set[str]]:
-            every = store.tree(tx.connection, project, check_id(run_id))
-            return every, store.delete(tx, every, actor.id)
-
-        gone, digests = await self.database.write(work)
-        unused = await self.database.read(lambda connection: store.unused(connection, digests))
-        freed = await asyncio.to_thread(self._free, gone, unused)
-        return RunDeleted(runs=tuple(run.id for run in gone), bytes_freed=freed)
-
-    def uses_blob(self, connection: Connection, digest: str) -> bool:
-        """True if an artifact, or a value of any stage, refers to the blob; other stages ask before they remove one."""
-        return not store.unused(connection, {digest})
-
     async def upload_code(self, actor: Actor, project: str, body: AsyncIterator[bytes]) -> CodeUpload:
         """Take a code archive (zip), checked by unpacking it once.
 
@@ -310,29 +294,6 @@ class Runs:
         digest, _ = await self.blobs.put_stream(body, CODE_BYTES_MAX)
         return await asyncio.to_thread(check_code, self.blobs, digest)
 
-    def snapshot(self, active: list[Run]) -> Snapshot:
-        """What the scheduler decides on."""
-        return Snapshot(
-            capacity=self._capacity,
-            waiting=tuple(
-                WaitingRun(
-                    id=run.id,
-                    project=run.project,
-                    priority=run.spec.priority,
-                    submitted_us=run.created_us,
-                    not_before_us=run.not_before_us,
-                    **rules.total(run.spec.resources),
-                )
-                for run in active
-                if run.state is RunState.QUEUED
-            ),
-            running=tuple(
-                RunningRun(id=run.id, project=run.project, **rules.total(run.spec.resources))
-                for run in active
-                if run.state is RunState.RUNNING
-            ),
-        )
-
     async def _look(self, project: str, run_id: str) -> Run:
         check_id(run_id)
 
@@ -340,16 +301,6 @@ class Runs:
             return store.check_exists(connection, project, run_id)
 
         return await self.database.read(work)
-
-    def _free(self, gone: list[Run], unused: set[str]) -> int:
-        """Remove folders and blobs; bytes freed."""
-        freed = 0
-        for run in gone:
-            if run.handle != "inline":
-                freed += sum(
-                    self.engine.remove(self.engine.handle(run.id, attempt)) for attempt in range(1, run.attempt + 1)
-                )
-        return freed + sum(self.blobs.delete(digest) for digest in unused)
 
 
 def _joined(known: tuple[str, ...], more: tuple[str, ...], field: str, project: str) -> tuple[str, ...]:

@@ -1,31 +1,51 @@
-"""Queries on runs: those that wait or run, a run with all under it, and what still refers to a blob."""
-
-from collections.abc import Iterable
+"""Queries on runs: those that wait or run, a run with all under it, and what deletion and tags change."""
 
 import msgspec
-from sqlalchemy import Connection, Index, func, or_, select
+from sqlalchemy import Connection, Index, select
 
-from sill.core.errors import Conflict, Limited, NotFound
-from sill.runs import rules
+from sill.core.errors import InvalidValue, Limited, NotFound
+from sill.runs import described, rules
+from sill.runs.experiments import store as experiments
+from sill.runs.experiments.rules import artifact_uri
+from sill.runs.experiments.rules import check_active as check_experiment_active
 from sill.runs.tracking import store as tracking
-from sill.runs.types import Batch, Provenance, Run, RunSpec, RunState
-from sill.stores.database import Documents, Tx, metadata
+from sill.runs.types import Batch, Lifecycle, Provenance, Run, RunSpec, RunState
+from sill.stores.database import Documents, Tx
 
-RUNS: Documents[Run] = Documents("runs", Run, key="id", columns=("state", "experiment", "kind", "parent_id"))
+RUNS: Documents[Run] = Documents(
+    "runs",
+    Run,
+    key="id",
+    columns=("state", "experiment", "kind", "parent_id"),
+    plain=("experiment_id", "lifecycle", "name", "user", "started_us", "ended_us", "deleted_us"),
+)
 WAITING_MAX = 10_000
 TREE_MAX = 10_000
-REFERENCES_AT_ONCE = 50
-_ACTIVE = Index("runs_active", RUNS.table.c.state)
+_SCHEDULED = Index("runs_scheduled", RUNS.table.c.state, RUNS.table.c.kind)
+_LISTED = Index(
+    "runs_listed",
+    *(RUNS.table.c[name] for name in ("project", "experiment_id", "lifecycle", "started_us", "key")),
+)
+_DELETED = Index("runs_deleted", RUNS.table.c.lifecycle, RUNS.table.c.project, RUNS.table.c.deleted_us)
 
 
 def active(connection: Connection) -> list[Run]:
-    """All runs that wait or run, of all projects. For workers."""
-    return RUNS.every(connection, state=(RunState.QUEUED, RunState.RUNNING))
+    """All runs that wait or run on an engine of ours, of all projects. For workers."""
+    return RUNS.every(connection, state=(RunState.QUEUED, RunState.RUNNING), kind=rules.KINDS)
 
 
 def running(connection: Connection) -> list[Run]:
-    """All runs that run, of all projects. For workers."""
-    return RUNS.every(connection, state=RunState.RUNNING)
+    """All runs that run on an engine of ours, of all projects. For workers."""
+    return RUNS.every(connection, state=RunState.RUNNING, kind=rules.KINDS)
+
+
+def ended_well(connection: Connection, limit: int) -> list[Run]:
+    """The last runs on an engine of ours that finished, of all projects, the oldest first. For workers."""
+    t = RUNS.table
+    query = select(t.c.project, t.c.key).where(t.c.state == RunState.FINISHED.value, t.c.kind.in_(rules.KINDS))
+    rows = connection.execute(query.order_by(t.c.ended_us.desc()).limit(limit)).all()
+    found = (RUNS.find(connection, row.project, row.key) for row in reversed(rows))
+    return [run for run in found if run is not None]
 
 
 def submit(tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec) -> Run:
@@ -35,8 +55,7 @@ def submit(tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec) -> R
         Limited: too many wait already.
         NotFound: its parent is not in the project.
     """
-    t = RUNS.table
-    waiting = tx.execute(select(func.count()).select_from(t).where(t.c.state == RunState.QUEUED.value)).scalar_one()
+    waiting = RUNS.count(tx.connection, state=RunState.QUEUED, kind=rules.KINDS)
     if waiting >= WAITING_MAX:
         raise Limited(f"{waiting} runs wait already; at most {WAITING_MAX} may.", fix="Submit more when some are done.")
     run = new_run(tx, actor_id, project, run_id, spec)
@@ -50,6 +69,7 @@ def new_run(tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec) -> 
     """A run as it is before anything happened to it."""
     if spec.parent_id:
         RUNS.get(tx.connection, project, spec.parent_id)
+    experiment = experiments.ensure(tx, project, spec.experiment, actor_id)
     return Run(
         id=run_id,
         project=project,
@@ -62,6 +82,8 @@ def new_run(tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec) -> 
         created_us=tx.now_us,
         actor=actor_id,
         provenance=Provenance(code=spec.code, seed=spec.seed),
+        experiment_id=experiment.id,
+        artifact_uri=artifact_uri(experiment.artifact_location, run_id),
     )
 
 
@@ -92,57 +114,73 @@ def cancel(tx: Tx, run: Run, who: str, actor_id: str) -> Run:
     return RUNS.replace(tx, after)
 
 
+def retag(tx: Tx, run: Run, tags: dict[str, str]) -> Run:
+    """Keep what new tags say of the run itself: name, user, parent. The tags themselves are the caller's to keep."""
+    parent = tags.get(described.PARENT_TAG, "")
+    has_parent = bool(parent) and RUNS.find(tx.connection, run.project, parent) is not None
+    after = described.tagged(run, tags, has_parent)
+    return run if after == run else RUNS.replace(tx, after)
+
+
+def untag(tx: Tx, run: Run, key: str) -> Run:
+    """Keep what the removal of a tag says of the run itself: it is under no other run any more."""
+    return retag(tx, run, {key: ""}) if key == described.PARENT_TAG else run
+
+
+def check_active(run: Run) -> Run:
+    """The run itself, if it was not deleted; writes to one that was are refused.
+
+    Raises:
+        InvalidValue: it was.
+    """
+    if run.lifecycle is not Lifecycle.ACTIVE:
+        raise InvalidValue(
+            f"The run {run.id} must be in the 'active' state. Current state is {run.lifecycle}.",
+            fix=f"Restore it: sill runs restore {run.id}.",
+            field="run_id",
+        )
+    return run
+
+
+def put_away(tx: Tx, run: Run, actor_id: str) -> Run:
+    """Delete the run, so that it can be restored. What was deleted already stays so, from when it was.
+
+    Raises:
+        Conflict: it runs or waits on an engine of ours.
+    """
+    if run.lifecycle is Lifecycle.DELETED:
+        return run
+    rules.check_may_delete(run)
+    tx.emit("run.deleted", run.project, run.id, actor_id, **facts(run))
+    return RUNS.replace(tx, msgspec.structs.replace(run, lifecycle=Lifecycle.DELETED, deleted_us=tx.now_us))
+
+
+def bring_back(tx: Tx, run: Run, actor_id: str) -> Run:
+    """Restore the run, if it was deleted.
+
+    Raises:
+        InvalidValue: its experiment was deleted; that is to be restored first.
+    """
+    if run.lifecycle is Lifecycle.ACTIVE:
+        return run
+    check_experiment_active(experiments.get(tx.connection, run.project, run.experiment_id))
+    tx.emit("run.restored", run.project, run.id, actor_id, **facts(run))
+    return RUNS.replace(tx, msgspec.structs.replace(run, lifecycle=Lifecycle.ACTIVE, deleted_us=0))
+
+
 def tree(connection: Connection, project: str, run_id: str) -> list[Run]:
     """The run and all runs under it.
 
     Raises:
         NotFound: there is no such run.
     """
-    found = [RUNS.get(connection, project, run_id)]
+    found = {run_id: RUNS.get(connection, project, run_id)}
     wave: tuple[str, ...] = (run_id,)
-    while wave and len(found) < TREE_MAX:
-        children = RUNS.every(connection, project, parent_id=wave)
-        found += children
-        wave = tuple(child.id for child in children)
-    return found
-
-
-def delete(tx: Tx, runs: Iterable[Run], actor_id: str) -> set[str]:
-    """Remove runs and all they logged; digests of their artifacts.
-
-    Raises:
-        Conflict: one is not over yet.
-    """
-    digests: set[str] = set()
-    for run in runs:
-        current = RUNS.find(tx.connection, run.project, run.id)
-        if current is None:
-            continue
-        if not current.state.is_final:
-            raise Conflict(
-                f"run {run.id} is {current.state}; only runs that are over can be deleted.", fix="Cancel it."
-            )
-        digests |= tracking.forget(tx, run.project, run.id)
-        RUNS.delete(tx, run.project, run.id)
-        tx.emit("run.deleted", run.project, run.id, actor_id)
-    return digests
-
-
-def unused(connection: Connection, digests: set[str]) -> set[str]:
-    """Those of the digests that nothing in the database refers to: no artifact, no value of any stage.
-
-    Values are kept as JSON in a column `doc`, so that one search finds the references of all stages, also of those
-    this one does not know.
-    """
-    left = digests - tracking.used_digests(connection, digests)
-    for table in metadata.tables.values():
-        if "doc" not in table.c or not left or table.info.get("refers_to_blobs") is False:
-            continue
-        for some in _groups(sorted(left)):
-            matches = or_(*(table.c.doc.contains(digest) for digest in some))
-            for row in connection.execute(select(table.c.doc).where(matches)):
-                left -= {digest for digest in some if digest in row.doc}
-    return left
+    while wave and len(found) < TREE_MAX:  # tags may say that runs are under each other in a circle
+        children = {child.id: child for child in RUNS.every(connection, project, parent_id=wave)}
+        wave = tuple(children.keys() - found.keys())
+        found |= {child_id: children[child_id] for child_id in wave}
+    return list(found.values())
 
 
 def note_reasons(tx: Tx, reasons: dict[tuple[str, str], str]) -> None:
@@ -163,7 +201,3 @@ def check_exists(connection: Connection, project: str, run_id: str) -> Run:
     if run is None:
         raise NotFound(f"no run {run_id!r} in project {project!r}.", fix="List the runs of the project: `sill ps`.")
     return run
-
-
-def _groups(items: list[str]) -> Iterable[list[str]]:
-    return (items[at : at + REFERENCES_AT_ONCE] for at in range(0, len(items), REFERENCES_AT_ONCE))

@@ -22,6 +22,30 @@ class RunState(StrEnum):
         return self in (RunState.FINISHED, RunState.FAILED, RunState.CANCELLED)
 
 
+class Lifecycle(StrEnum):
+    """Whether something is there, or was deleted and can still be restored."""
+
+    ACTIVE = "active"
+    DELETED = "deleted"
+
+
+class View(StrEnum):
+    """Which of the things are looked at: those that are there, those that were deleted, or both."""
+
+    ACTIVE = "active"
+    DELETED = "deleted"
+    ALL = "all"
+
+    @property
+    def lifecycles(self) -> tuple[Lifecycle, ...]:
+        """The lifecycles it shows."""
+        return tuple(Lifecycle) if self is View.ALL else (Lifecycle(self.value),)
+
+
+EXTERNAL = "external"
+"""Kind and handle of a run that executes elsewhere and only reports here, as an MLflow client's; never scheduled."""
+
+
 class Resources(Value, frozen=True, kw_only=True):
     """What one worker needs."""
 
@@ -106,16 +130,34 @@ class Run(Value, frozen=True, kw_only=True):
     """Addresses of what it made."""
     is_stopping: bool = False
     """Somebody cancelled it; its processes are being ended."""
+    experiment_id: str = "0"
+    """`experiment` is the name that experiment had when the run was made."""
+    user: str = ""
+    """Who started it, in words of the client; `actor` is the token."""
+    artifact_uri: str = ""
+    """Where its artifacts lie, in the form MLflow's clients read."""
+    lifecycle: Lifecycle = Lifecycle.ACTIVE
+    deleted_us: int = 0
     revision: int = 0
 
 
+NOW = -1
+"""A timestamp that is taken when the point is kept."""
+
+
 class Metric(Value, frozen=True, kw_only=True):
-    """One point of a series. `value` may not be NaN or infinite; `step` counts from 0."""
+    """One point of a series. `value` may be NaN or infinite, `step` any 64-bit integer; both are kept as they are.
+
+    `model_id`, `dataset_name` and `dataset_digest` say what was measured, if more than the run.
+    """
 
     key: str
     value: float
     step: int = 0
-    timestamp_ms: int = 0
+    timestamp_ms: int = NOW
+    model_id: str = ""
+    dataset_name: str = ""
+    dataset_digest: str = ""
 
 
 class Batch(Value, frozen=True, kw_only=True):
@@ -140,6 +182,50 @@ class Artifact(Value, frozen=True, kw_only=True):
     path: str
     size_bytes: int
     digest: str
+
+
+class ArtifactEntry(Value, frozen=True, kw_only=True):
+    """A file or folder right in a folder; a folder has no size."""
+
+    path: str
+    is_folder: bool
+    size_bytes: int = 0
+
+
+class ByteRange(Value, frozen=True, kw_only=True):
+    """The part of a file that is sent: from `start` up to, but not including, `end`."""
+
+    start: int
+    end: int
+
+
+class ArtifactsDeleted(Value, frozen=True, kw_only=True):
+    """What the deletion of artifacts freed."""
+
+    files: int
+    bytes_freed: int
+
+
+class Part(Value, frozen=True, kw_only=True):
+    """A piece of a file that is uploaded in pieces."""
+
+    number: int
+    digest: str
+    size_bytes: int
+
+
+class Upload(Value, frozen=True, kw_only=True):
+    """A file that is uploaded in pieces, in any order, until it is completed or given up. Forgotten after a day."""
+
+    id: str
+    project: str
+    owner: str
+    path: str
+    parts_expected: int
+    parts: tuple[Part, ...] = ()
+    created_us: int = 0
+    actor: str = ""
+    revision: int = 0
 
 
 class LogChunk(Value, frozen=True, kw_only=True):
@@ -170,10 +256,56 @@ class InlineRun(Value, frozen=True, kw_only=True):
 
 
 class RunDeleted(Value, frozen=True, kw_only=True):
-    """What the deletion of a run, and of the runs under it, freed."""
+    """Which runs were deleted, what that freed, and until when they can be restored (0: they are gone)."""
 
     runs: tuple[str, ...]
     bytes_freed: int
+    restorable_until_us: int = 0
+
+
+class Difference(Value, frozen=True, kw_only=True):
+    """One thing that runs are compared by: a `field`, `param`, `metric` or `tag`; None where a run has none."""
+
+    kind: str
+    key: str
+    values: tuple[str | float | None, ...]
+
+
+class ComparisonSpec(Value, frozen=True, kw_only=True):
+    """Which runs to compare; `with_equal` shows what is the same in all, too."""
+
+    runs: tuple[str, ...]
+    with_equal: bool = False
+
+
+class Comparison(Value, frozen=True, kw_only=True):
+    """Runs side by side: ids and names in order, and a row for each thing that differs."""
+
+    runs: tuple[str, ...]
+    names: tuple[str, ...]
+    rows: tuple[Difference, ...]
+    equal: int = 0
+    """How many things are the same in all."""
+    left_out: int = 0
+    """How many rows were too many."""
+
+
+class ExternalStart(Value, frozen=True, kw_only=True):
+    """A run that executes elsewhere, as it begins. `start_us` None means now."""
+
+    experiment_id: str = "0"
+    name: str = ""
+    user: str = ""
+    start_us: int | None = None
+    tags: dict[str, str] = {}
+
+
+class ExternalUpdate(Value, frozen=True, kw_only=True):
+    """What changed of a run that executes elsewhere; None or empty leaves a field as it is."""
+
+    state: RunState | None = None
+    end_us: int | None = None
+    name: str = ""
 
 
 class Reason(Value, frozen=True, kw_only=True):

@@ -23,12 +23,13 @@ from sill.engines.types import EngineStatus, Life
 from sill.governance.lineage import add_edge
 from sill.runs import rules, store
 from sill.runs.launch import start_spec, token_seconds
+from sill.runs.sampling import EVERY_S, SystemMetrics
 from sill.runs.service import Runs
 from sill.runs.store import RUNS
+from sill.runs.tracking import artifact_store
 from sill.runs.tracking import store as tracking
-from sill.runs.tracking.service import pieces
+from sill.runs.tracking.artifacts import pieces
 from sill.runs.types import Artifact, Batch, Run, RunState
-from sill.scheduler.rules import decide
 from sill.stores.database import Tx
 from sill.stores.log import Log
 
@@ -59,6 +60,7 @@ class RunWorker:
         self._log = log
         self._runs = runs
         self._engine = runs.engine
+        self._system = SystemMetrics(runs.database, runs.engine)
         self._starting: set[str] = set()
         self._launches: set[asyncio.Task[None]] = set()
         self._ends: dict[str, int] = {}
@@ -69,7 +71,7 @@ class RunWorker:
         """Work for ever."""
         try:
             async with asyncio.TaskGroup() as group:
-                for loop in (self._nudge(), self._dispatch(), self._watch()):
+                for loop in (self._nudge(), self._dispatch(), self._watch(), self._sample()):
                     group.create_task(loop)
         finally:
             for launch in self._launches:
@@ -78,21 +80,15 @@ class RunWorker:
 
     async def dispatch_once(self) -> None:
         """Start what the scheduler chooses now, and note why the others wait."""
-        runs = self._runs
-        active = await runs.database.read(store.active)
-        if not any(run.state is RunState.QUEUED for run in active):
-            return
-        plan = decide(runs.snapshot(active), runs.clock.now_us())
-        by_id = {run.id: run for run in active}
-        chosen = [by_id[run_id] for run_id in plan.start]
-        await asyncio.gather(*(self._guard(run, self._start(run)) for run in chosen))
-        changed = {
-            (by_id[run_id].project, run_id): reason
-            for run_id, reason in list(plan.reasons.items())[:REASONS_PER_PASS]
-            if by_id[run_id].reason != reason and by_id[run_id].not_before_us <= runs.clock.now_us()
-        }
-        if changed:
-            await runs.database.write(lambda tx: store.note_reasons(tx, changed))
+        runs, board = self._runs, self._runs.board
+        await board.refresh()
+        chosen = board.decide()
+        if chosen:
+            found = await runs.database.read(lambda connection: [RUNS.find(connection, *each) for each in chosen])
+            await asyncio.gather(*(self._start_chosen(*each) for each in zip(chosen, found, strict=True)))
+        reasons = board.new_reasons(REASONS_PER_PASS)
+        if reasons:
+            await runs.database.write(lambda tx: store.note_reasons(tx, reasons))
 
     async def watch_once(self) -> None:
         """Look at everything that runs, once."""
@@ -101,6 +97,10 @@ class RunWorker:
             *(self._guard(run, self._look(run)) for run in running if run.handle and run.id not in self._starting)
         )
         self._forget_ends({run.handle for run in running})
+
+    async def sample_once(self) -> None:
+        """Keep what the gauges of everything that runs have said."""
+        await self._system.collect([run for run in await self._runs.database.read(store.running) if run.handle])
 
     async def _nudge(self) -> None:
         """Changes by others, and time that passes, are looked at too."""
@@ -122,6 +122,11 @@ class RunWorker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), WATCH_S if self._ends else IDLE_S)
 
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            await self._surely(self.sample_once())
+
     async def _surely(self, work: Coroutine[Any, Any, None]) -> None:
         """The edge of the worker: an error of one pass is logged, the next pass tries again."""
         try:
@@ -137,8 +142,21 @@ class RunWorker:
         except Exception as wrong:
             _logger.exception("run %s: %s", run.id, wrong)
 
-    async def _start(self, run: Run) -> None:
-        """Commit that it starts, then start it."""
+    async def _start_chosen(self, chosen: tuple[str, str], run: Run | None) -> None:
+        """Start a run; what could not be started does not hold its place."""
+        board = self._runs.board
+        try:
+            going = await self._start(run) if run is not None else None
+        except Exception as wrong:
+            _logger.exception("run %s: %s", chosen[1], wrong)
+            going = None
+        if going is None:
+            await board.take_back(*chosen)
+        else:
+            board.started(going)
+
+    async def _start(self, run: Run) -> Run | None:
+        """Commit that it starts, then start it; None if it is not to be started any more."""
         handle = self._engine.handle(run.id, run.attempt)
         machine = await asyncio.to_thread(self._engine.describe)
         self._starting.add(run.id)
@@ -166,6 +184,7 @@ class RunWorker:
         launch = asyncio.create_task(self._guard(run, self._launch_started(run.id, going)))
         self._launches.add(launch)
         launch.add_done_callback(self._launches.discard)
+        return going
 
     async def _launch_started(self, run_id: str, going: Run | None) -> None:
         try:
@@ -222,6 +241,7 @@ class RunWorker:
         """Keep what the attempt left, then write down how it ended: state, use, cost and event in one commit."""
         runs = self._runs
         status = await asyncio.to_thread(self._with_last_line, run, status)
+        await self._system.finish(run)
         files, refused = await self._keep_outputs(run)
         usage = Usage(**msgspec.structs.asdict(status.usage))
 
@@ -230,7 +250,7 @@ class RunWorker:
             if now is None or now.state is not RunState.RUNNING or now.attempt != run.attempt:
                 return
             for file in files:
-                tracking.keep_artifact(tx, run.project, run.id, file)
+                artifact_store.keep(tx, run.project, run.id, file)
             if refused:
                 tracking.log(tx, run.project, run.id, Batch(tags={REFUSED_TAG: refused}))
             runs.costs.record(tx, run.project, "run", run.id, usage)

@@ -57,6 +57,7 @@ class Gate:
         body_bytes_max: a limit of its own for a request, such as an upload; `limits.body_bytes_max` if not given.
         memory: what all bodies together may hold.
         on_refused: told about every refusal, for the audit; must not raise.
+        present: status and JSON of an error for a scope (a foreign protocol has a form of its own), or None for ours.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Gate:
         body_bytes_max: Callable[[Scope], int] | None = None,
         memory: MemoryBudget | None = None,
         on_refused: Callable[[Scope, SillError], Awaitable[None]] | None = None,
+        present: Callable[[Scope, SillError, str], tuple[int, bytes] | None] | None = None,
     ) -> None:
         self.in_flight = InFlight(limits.in_flight_max)
         self._app = app
@@ -85,6 +87,7 @@ class Gate:
         self._body_bytes_max = body_bytes_max
         self._memory = memory
         self._on_refused = on_refused
+        self._present = present
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -104,6 +107,8 @@ class Gate:
             with self.in_flight.enter("interactive" if self._classify is None else self._classify(scope)):
                 await self._prepare(scope, answer.request_id, head)
                 await self._app(scope, answer.body.receive, answer.send)
+            if answer.failure is not None:
+                raise answer.failure  # the app did not tell of it
             await answer.finish()
         except Exception as raised:  # the edge: whatever happened inside becomes an answer here
             await self._answer_error(scope, answer, raised)
@@ -141,7 +146,11 @@ class Gate:
         elif error.code == SillError.code:
             _log.error("%s %s failed (%s): %s", *_request_line(scope), answer.request_id, error)
         await self._tell(scope, error)
-        await answer.fail(error)
+        await answer.fail(error, self._presented(scope, error, answer.request_id))
+
+    def _presented(self, scope: Scope, error: SillError, request_id: str) -> tuple[int, bytes]:
+        told = self._present(scope, error, request_id) if self._present is not None else None
+        return told or (error.status, problem_body(error, request_id))
 
     async def _tell(self, scope: Scope, error: SillError) -> None:
         if self._on_refused is not None:
@@ -198,18 +207,15 @@ class _Answer:
         await self._pass(message)
 
     async def finish(self) -> None:
-        """The app returned without an exception."""
-        if self.failure is not None:
-            await self.fail(self.failure)
-        else:
-            await self._release()
+        """The app returned without an exception, and the body was whole."""
+        await self._release()
 
-    async def fail(self, error: SillError) -> None:
+    async def fail(self, error: SillError, presented: tuple[int, bytes]) -> None:
         """Answers with the error; if the answer was begun already, it is left incomplete and the server hangs up."""
         self._held.clear()
         if self._is_started:
             return
-        content = problem_body(error, self.request_id)
+        status, content = presented
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         if isinstance(error, Limited) or "retry_after_s" in error.details:
             headers.append((b"retry-after", str(math.ceil(error.details.get("retry_after_s", 1))).encode()))
@@ -218,7 +224,7 @@ class _Answer:
         # What follows on the connection may be a body that was never read, or a second, smuggled request.
         if self.body is None or not self.body.is_complete or self.failure is not None:
             headers.append((b"connection", b"close"))
-        await self._pass({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self._pass({"type": "http.response.start", "status": status, "headers": headers})
         await self._pass({"type": "http.response.body", "body": content})
 
     async def _release(self) -> None:

@@ -1,1 +1,1 @@
-"""Which waiting run starts now, and why the others wait: pure decisions on a snapshot."""
+"""Which waiting work starts now, where, and why the rest waits: pure decisions on a state that is a fold over a journal."""

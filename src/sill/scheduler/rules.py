@@ -1,154 +1,117 @@
-"""Which waiting runs start now. Pure: the same snapshot gives the same plan, with a reason for each run that waits.
+"""The scheduler as other stages see it: hand it what happened, ask what to do, ask why. Pure; the state lives in it."""
 
-Runs are taken in the order of their priority, then of their submission; one that has waited very long comes first of
-all. A gang starts whole or not at all. A later run may overtake a blocked one at first; once that has lost patience,
-what it is short of is kept for it, so that nobody waits for ever.
-Source of the idea: Lifka, "The ANL/IBM SP scheduling system", 1995 (EASY); without run times, patience bounds it.
-"""
+import math
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from sill.core.errors import InvalidValue, Refused
+from sill.scheduler.decide import decide
+from sill.scheduler.entries import Phase
+from sill.scheduler.explain import Explanation, explain, no_room
+from sill.scheduler.folding import happen
+from sill.scheduler.ledger import DEVICES_MAX, MILLI
+from sill.scheduler.placement import place
+from sill.scheduler.policies import policy_named
+from sill.scheduler.state import State
+from sill.scheduler.types import Action, Cluster, Event, Job, Queue, Tick
 
-from sill.core.clock import iso
-from sill.core.errors import Refused
-from sill.scheduler.types import Capacity, Plan, RunningRun, Snapshot, WaitingRun
-
-PATIENCE_S = 60.0
-"""How long later runs may overtake the first blocked one."""
-STARVED_S = 3600.0
-"""A run that has waited this long comes before all others, whatever their priority."""
-
-_ROUNDING = 1e-9  # sums of fractions of cpus
+GIB = 1024**3
 
 
-def decide(snapshot: Snapshot, now_us: int) -> Plan:
-    """The runs to start now, in order, and the reason each other one waits.
+class Scheduler:
+    """One scheduler: a cluster, a policy, a tree of queues, and all jobs that wait or run."""
 
-    Promises: what runs and what is started never exceeds the capacity, nor a project's quota (unless what runs does so
-    already); every waiting run is either started or has a reason.
-    """
-    passing = _Pass(snapshot)
-    for run in sorted(snapshot.waiting, key=lambda one: _order(one, now_us)):
-        passing.judge(run, now_us)
-    return Plan(start=tuple(passing.start), reasons=passing.reasons)
+    def __init__(self, cluster: Cluster, policy: str = "local", queues: tuple[Queue, ...] = ()) -> None:
+        self.state = State(cluster, policy_named(policy), queues)
+        self._empty = State(cluster, policy_named(policy), queues)
+
+    def take(self, event: Event, now_us: int) -> None:
+        """Take in what happened."""
+        happen(self.state, event, now_us)
+
+    def decide(self, now_us: int) -> list[Action]:
+        """What to do now; it is taken to be done."""
+        return decide(self.state, Tick(), now_us)
+
+    def explain(self, job_id: str) -> Explanation:
+        """Why a job waits.
+
+        Raises:
+            NotFound: it is not known.
+        """
+        return explain(self.state, job_id)
+
+    def waiting(self, most: int) -> list[str]:
+        """Ids of jobs that wait, each queue's first ones, at most so many of each class."""
+        return [entry.job.id for line in self.state.lines for _, entry in line.waiting[:most]]
+
+    def is_waiting(self, job_id: str) -> bool:
+        """True if the job is known and does not run."""
+        entry = self.state.entries.get(job_id)
+        return entry is not None and entry.phase in (Phase.WAITING, Phase.AWAY)
+
+    def attempt(self, job_id: str) -> int:
+        """Number of the running, or last, attempt of a job that is known."""
+        return self.state.entries[job_id].attempt
+
+    def check_possible(self, job: Job) -> None:
+        """Refuse at submission what could never start, with what comes nearest.
+
+        Raises:
+            InvalidValue: a quantity is negative, no number, or part of a device beyond the first.
+            Refused: it needs more than there is.
+        """
+        check_job(job)
+        state = self._empty
+        need = state.fresh_need(job)
+        if place(state.ledger, need, need.types, 0, state.fit) is not None:
+            return
+        resources = state.resources
+        for field, needs, has, what in (
+            ("cpus", job.cpus * job.workers, resources.total[0] / MILLI, "cpus"),
+            ("accelerators", job.accelerators * job.workers, resources.total[2] / MILLI, "accelerators"),
+            ("memory_bytes", job.memory_bytes * job.workers / GIB, resources.total[1] / GIB, "GiB of memory"),
+        ):
+            if needs > has:
+                raise Refused(
+                    f"the run needs {needs:.6g} {what}, there are {has:.6g} in all; it could never start.",
+                    fix="Ask for less, or for fewer workers.",
+                    field=f"resources.{field}",
+                )
+        entry = state.admit(job)
+        text = no_room(state, entry)
+        state.forget(entry)
+        raise Refused(
+            f"the run could never start, even on an empty cluster: {text}.",
+            fix="Ask for less on one node, for fewer workers, or for a wider level.",
+            field="resources",
+        )
 
 
-def check_possible(need: Capacity, capacity: Capacity, quota: Capacity | None = None) -> None:
-    """Refuse at submission what could never start.
+def check_job(job: Job) -> None:
+    """Refuse quantities that mean nothing.
 
     Raises:
-        Refused: it needs more than there is, or than the project may use.
+        InvalidValue: it names the field.
     """
-    for bound, whose in ((capacity, "there are"), (quota, "the project may use")):
-        over = None if bound is None else _shortage(need, bound, [])
-        if over is not None:
-            raise Refused(
-                f"the run needs {over.need}, {whose} {over.total} in all; it could never start.",
-                fix="Ask for less, or for fewer workers.",
-                field=f"resources.{over.resource}",
-            )
-
-
-class _Short(NamedTuple):
-    """One resource there is too little of, in words."""
-
-    resource: str
-    need: str
-    free: str
-    total: str
-
-
-class _Pass:
-    """One walk over the waiting runs."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.start: list[str] = []
-        self.reasons: dict[str, str] = {}
-        self._capacity = snapshot.capacity
-        self._quotas = snapshot.quotas
-        self._used = _sum(snapshot.running)
-        self._used_by: dict[str, _Holds] = {
-            project: _sum(run for run in snapshot.running if run.project == project) for project in snapshot.quotas
-        }
-        self._kept: WaitingRun | None = None
-        self._before = 0
-
-    def judge(self, run: WaitingRun, now_us: int) -> None:
-        """Start the run, or note why it waits."""
-        if run.not_before_us > now_us:
-            self.reasons[run.id] = f"waits until {iso(run.not_before_us)} before it is tried again"
-            return
-        reason = self._over_quota(run) or self._over_capacity(run, now_us)
-        if reason:
-            ahead = f"; {self._before} {'run' if self._before == 1 else 'runs'} before it" if self._before else ""
-            self.reasons[run.id] = reason + ahead
-            self._before += 1
-            return
-        self.start.append(run.id)
-        self._used = _sum([self._used, run])
-        if run.project in self._quotas:
-            self._used_by[run.project] = _sum([self._used_by[run.project], run])
-
-    def _over_quota(self, run: WaitingRun) -> str:
-        quota = self._quotas.get(run.project)
-        short = None if quota is None else _shortage(run, quota, [self._used_by[run.project]])
-        if short is None:
-            return ""
-        return f"needs {short.need}, {short.free} of project {run.project!r}'s quota of {short.total} are free"
-
-    def _over_capacity(self, run: WaitingRun, now_us: int) -> str:
-        short = _shortage(run, self._capacity, [self._used])
-        if short is not None:
-            if self._kept is None and now_us - _since_us(run) >= PATIENCE_S * 1e6:
-                self._kept = run
-            return f"needs {short.need}, {short.free} of {short.total} are free"
-        if self._kept is not None and _shortage(run, self._capacity, [self._used, self._kept]) is not None:
-            return f"would fit, but what is free is kept for {self._kept.id}, which has waited long"
-        return ""
-
-
-_Holds = WaitingRun | RunningRun | Capacity
-_ROUNDING = 1e-9  # sums of fractions of cpus
-
-
-def _order(run: WaitingRun, now_us: int) -> tuple[bool, int, int, str]:
-    is_starved = now_us - _since_us(run) >= STARVED_S * 1e6
-    return (not is_starved, 0 if is_starved else -run.priority, run.submitted_us, run.id)
-
-
-def _since_us(run: WaitingRun) -> int:
-    """From when it could have started."""
-    return max(run.submitted_us, run.not_before_us)
-
-
-def _shortage(need: _Holds, total: Capacity, held: Iterable[_Holds]) -> _Short | None:
-    """The first resource that `need` asks for and that is too little free, or None if it fits."""
-    used = _sum(held)
-    free_cpus, free_accelerators = total.cpus - used.cpus, total.accelerators - used.accelerators
-    free_bytes = total.memory_bytes - used.memory_bytes
-    if need.cpus > max(free_cpus, 0) + _ROUNDING:
-        return _Short("cpus", f"{need.cpus:g} cpus", _is(free_cpus), f"{total.cpus:g}")
-    if need.accelerators > max(free_accelerators, 0) + _ROUNDING:
-        wanted = f"{need.accelerators:g} accelerators"
-        return _Short("accelerators", wanted, _is(free_accelerators), f"{total.accelerators:g}")
-    if need.memory_bytes > max(free_bytes, 0):
-        wanted = f"{_gib(need.memory_bytes)} GiB of memory"
-        return _Short("memory_bytes", wanted, _gib(max(free_bytes, 0)), f"{_gib(total.memory_bytes)}")
-    return None
-
-
-def _sum(held: Iterable[_Holds]) -> Capacity:
-    every = list(held)
-    return Capacity(
-        cpus=round(sum(one.cpus for one in every), 9),
-        memory_bytes=sum(one.memory_bytes for one in every),
-        accelerators=round(sum(one.accelerators for one in every), 9),
-    )
-
-
-def _is(amount: float) -> str:
-    return f"{max(amount, 0):g}"
-
-
-def _gib(amount_bytes: int) -> str:
-    return f"{amount_bytes / 1024**3:.3g}"
+    for field in ("cpus", "memory_bytes", "accelerators", "estimate_s", "restart_s", "runtime_min_s"):
+        amount = getattr(job, field)
+        if not math.isfinite(amount) or amount < 0:
+            raise InvalidValue(f"{field} {amount} is not 0 or more.", field=field)
+    if job.workers < 1:
+        raise InvalidValue(f"workers {job.workers} is not 1 or more.", field="workers")
+    parts = job.accelerators * MILLI
+    if job.accelerators > 1 and job.accelerators != int(job.accelerators):
+        raise InvalidValue(
+            f"accelerators {job.accelerators:g} is neither a part of one device nor a whole number.",
+            fix="Ask for a part of one (such as 0.5), or for whole ones.",
+            field="resources.accelerators",
+        )
+    if 0 < parts < 1:
+        raise InvalidValue(
+            f"accelerators {job.accelerators} is less than a thousandth of a device.", field="resources.accelerators"
+        )
+    if job.accelerators > DEVICES_MAX:
+        raise InvalidValue(
+            f"{job.accelerators:g} accelerators for one worker; a node has at most {DEVICES_MAX}.",
+            fix="Ask for more workers.",
+            field="resources.accelerators",
+        )

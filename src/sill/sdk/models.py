@@ -28,21 +28,21 @@ class Models:
 
     def get(self, model: str) -> RegisteredModel:
         """One registered model with its aliases."""
-        return self._client.call("GET", f"/projects/{{project}}/models/{model}", RegisteredModel)
+        return self._client.call("GET", f"/projects/{{project}}/models/{quote(model)}", RegisteredModel)
 
     def delete(self, model: str) -> None:
         """Forget a model whose versions were all deleted."""
-        self._client.call("DELETE", f"/projects/{{project}}/models/{model}", None)
+        self._client.call("DELETE", f"/projects/{{project}}/models/{quote(model)}", None)
 
     def register(self, spec: VersionSpec, *, key: str = "") -> ModelVersion:
         """Register a version of uploaded files; the gate's verdict is in the answer."""
-        path = f"/projects/{{project}}/models/{spec.model}/versions"
+        path = f"/projects/{{project}}/models/{quote(spec.model)}/versions"
         return self._client.call("POST", path, ModelVersion, body=spec, key=key)
 
     def versions(self, model: str, *, after: str = "", limit: int = 100) -> Page[ModelVersion]:
         """Versions of a model, newest first."""
         query = {"after": after, "limit": limit}
-        path = f"/projects/{{project}}/models/{model}/versions"
+        path = f"/projects/{{project}}/models/{quote(model)}/versions"
         return self._client.call("GET", path, Page[ModelVersion], query=query)
 
     def version(self, model: str, version: int) -> ModelVersion:
@@ -69,13 +69,15 @@ class Models:
     def set_alias(self, model: str, alias: str, version: int, *, expected: int | None = None) -> RegisteredModel:
         """Point an alias to a version; with `expected`, only if it points to that one now (0: to none)."""
         body = AliasChange(version=version, expected=expected)
-        path = f"/projects/{{project}}/models/{model}/aliases/{alias}"
+        path = f"/projects/{{project}}/models/{quote(model)}/aliases/{alias}"
         return self._client.call("PUT", path, RegisteredModel, body=body)
 
     def delete_alias(self, model: str, alias: str) -> RegisteredModel:
         """Remove an alias; the version stays."""
-        return self._client.call("DELETE", f"/projects/{{project}}/models/{model}/aliases/{alias}", RegisteredModel)
+        return self._client.call(
+            "DELETE", f"/projects/{{project}}/models/{quote(model)}/aliases/{alias}", RegisteredModel
+        )
 
 
 def _path(model: str, version: int) -> str:
-    return f"/projects/{{project}}/models/{model}/versions/{version}"
+    return f"/projects/{{project}}/models/{quote(model)}/versions/{version}"

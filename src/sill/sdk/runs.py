@@ -4,10 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from sill.runs.logged_models.types import RunLinks
+from sill.runs.retention.types import RunsRestored
+from sill.runs.tracking.types import RunRecord, WireBatch, WireData, WireMetric, WireRecord
 from sill.runs.types import (
+    NOW,
     Artifact,
     Batch,
     CodeUpload,
+    Comparison,
+    ComparisonSpec,
     InlineRun,
     LogChunk,
     Metric,
@@ -17,11 +23,13 @@ from sill.runs.types import (
     RunDeleted,
     RunSpec,
     RunUpdate,
+    View,
 )
 from sill.sdk.client import Client
 from sill.sdk.pages import Page
 
 BATCH_METRICS_MAX = 1_000
+POINTS_AT_ONCE = 10_000
 FOLLOW_WAIT_S = 20.0
 QUIET_S = 1.0
 CHUNK_BYTES = 1024 * 1024
@@ -55,10 +63,11 @@ class Runs:
         experiment: str = "",
         kind: str = "",
         parent_id: str = "",
+        view: View = View.ACTIVE,
     ) -> Page[Run]:
         """Runs that match, the newest first."""
         given = {"after": after, "state": state, "experiment": experiment, "kind": kind, "parent_id": parent_id}
-        query = {"limit": limit, **{name: value for name, value in given.items() if value}}
+        query = {"limit": limit, "view": view.value, **{name: value for name, value in given.items() if value}}
         return self._client.call("GET", "/projects/{project}/runs", Page[Run], query=query)
 
     def cancel(self, run_id: str) -> Run:
@@ -73,9 +82,22 @@ class Runs:
         """Report provenance, inputs and outputs."""
         return self._client.call("POST", _path(run_id, "update"), Run, body=update)
 
-    def delete(self, run_id: str) -> RunDeleted:
-        """Delete a run and those under it."""
-        return self._client.call("DELETE", _path(run_id), RunDeleted)
+    def delete(self, run_id: str, *, now: bool = False) -> RunDeleted:
+        """Delete a run and those under it; `now` erases them at once, with no way back."""
+        return self._client.call("DELETE", _path(run_id), RunDeleted, query={"now": str(now).lower()})
+
+    def restore(self, run_id: str) -> RunsRestored:
+        """Bring a deleted run back, with those under it."""
+        return self._client.call("POST", _path(run_id, "restore"), RunsRestored)
+
+    def compare(self, run_ids: Iterable[str], *, with_equal: bool = False) -> Comparison:
+        """What of the runs' params, metrics, tags and fields differs."""
+        spec = ComparisonSpec(runs=tuple(run_ids), with_equal=with_equal)
+        return self._client.call("POST", "/projects/{project}/runs/compare", Comparison, body=spec)
+
+    def links(self, run_id: str) -> RunLinks:
+        """Which datasets and logged models a run read, and which models it made."""
+        return self._client.call("GET", _path(run_id, "links"), RunLinks)
 
     def why(self, run_id: str) -> Reason:
         """Why a run waits, failed or was cancelled."""
@@ -117,9 +139,9 @@ class Runs:
 
     def log(self, run_id: str, batch: Batch, key: str = "") -> None:
         """Log metrics, params and tags together."""
-        self._client.call("POST", _path(run_id, "log"), None, body=batch, key=key)
+        self._client.call("POST", _path(run_id, "log"), None, body=WireBatch.of(batch), key=key)
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int = 0, timestamp_ms: int = 0) -> None:
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int = 0, timestamp_ms: int = NOW) -> None:
         """Log one point of each metric."""
         points = tuple(
             Metric(key=name, value=value, step=step, timestamp_ms=timestamp_ms) for name, value in metrics.items()
@@ -140,16 +162,51 @@ class Runs:
         """Set tags, new or changed."""
         self.log(run_id, Batch(tags=dict(tags)))
 
+    def search(
+        self,
+        filter: str = "",
+        order_by: tuple[str, ...] = (),
+        *,
+        experiment_ids: tuple[str, ...] | None = None,
+        view: View = View.ACTIVE,
+        limit: int = 100,
+        after: str = "",
+    ) -> Page[RunRecord]:
+        """Runs that meet a filter such as `metrics.loss < 0.5 and params.model = 'tree'`, with what they logged."""
+        body = {"filter": filter, "order_by": order_by, "view": view, "limit": limit, "after": after}
+        if experiment_ids is not None:
+            body["experiment_ids"] = experiment_ids
+        page: Page[WireRecord] = self._client.call(
+            "POST", "/projects/{project}/runs/search", Page[WireRecord], body=body
+        )
+        return Page(items=tuple(found.record() for found in page.items), next=page.next)
+
     def data(self, run_id: str) -> RunData:
         """Last metrics, params and tags."""
-        return self._client.call("GET", _path(run_id, "data"), RunData)
+        return self._client.call("GET", _path(run_id, "data"), WireData).data()
 
-    def history(
-        self, run_id: str, metric: str, after_step: int | None = None, limit: int = 1_000
-    ) -> tuple[Metric, ...]:
-        """Points of one metric behind a step (all, if none is given), in order."""
-        query = {"key": metric, "after_step": after_step, "limit": limit}
-        return self._client.call("GET", _path(run_id, "metrics"), tuple[Metric, ...], query=query)
+    def history(self, run_id: str, metric: str, after: str = "", limit: int = 1_000) -> Page[Metric]:
+        """Points of one metric by time and step; `after` is `next` of the page before."""
+        query = {"key": metric, "after": after or None, "limit": limit}
+        page: Page[WireMetric] = self._client.call("GET", _path(run_id, "metrics"), Page[WireMetric], query=query)
+        return Page(items=tuple(point.metric() for point in page.items), next=page.next)
+
+    def points(self, run_id: str, metric: str) -> Iterator[Metric]:
+        """All points of one metric, fetched as they are asked for."""
+        after = ""
+        while True:
+            page = self.history(run_id, metric, after, POINTS_AT_ONCE)
+            yield from page.items
+            after = page.next
+            if not after:
+                return
+
+    def curve(self, run_id: str, metric: str, points: int = 1_000) -> tuple[Metric, ...]:
+        """About so many points of one metric by step, in which every peak is seen."""
+        query = {"key": metric, "points": points}
+        path = _path(run_id, "curve")
+        found: tuple[WireMetric, ...] = self._client.call("GET", path, tuple[WireMetric, ...], query=query)
+        return tuple(point.metric() for point in found)
 
     def artifacts(self, run_id: str, under: str = "", after: str = "") -> Page[Artifact]:
         """Files a run left, in the order of their paths."""

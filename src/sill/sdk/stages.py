@@ -8,6 +8,7 @@ from sill.sdk.applying import apply
 from sill.sdk.client import Client
 from sill.sdk.costs import Costs
 from sill.sdk.endpoints import Endpoints
+from sill.sdk.experiments import Experiments
 from sill.sdk.features import Features
 from sill.sdk.governance import Governance
 from sill.sdk.lake import Tables
@@ -20,6 +21,7 @@ from sill.sdk.sources import Sources
 from sill.sdk.traffic import Traffic
 from sill.sdk.trainings import Trainings
 from sill.sdk.triggers import Triggers
+from sill.sdk.webhooks import Webhooks
 
 
 class Stages:
@@ -74,6 +76,11 @@ class Stages:
         return Features(self.client)
 
     @cached_property
+    def experiments(self) -> Experiments:
+        """Calls of `sdk.experiments`."""
+        return Experiments(self.client)
+
+    @cached_property
     def runs(self) -> Runs:
         """Calls of `sdk.runs`."""
         return Runs(self.client)
@@ -112,3 +119,8 @@ class Stages:
     def triggers(self) -> Triggers:
         """Calls of `sdk.triggers`."""
         return Triggers(self.client)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Calls of `sdk.webhooks`."""
+        return Webhooks(self.client)

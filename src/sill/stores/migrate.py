@@ -66,6 +66,15 @@ def _ensure(database: Database) -> None:
             upgrade(connection)
 
 
+def step_back(database: Database, revision: str) -> None:
+    """Bring a database without rows to an older revision, so that what was written by that one can be put in."""
+    with database.engine.begin() as connection:
+        if current_revision(connection) > revision:
+            from alembic import command
+
+            command.downgrade(_config(connection), revision)
+
+
 def current_revision(connection: Connection) -> str:
     """The revision the database is at; empty for a fresh one."""
     if not inspect(connection).has_table("alembic_version"):

@@ -49,6 +49,24 @@ class BlobsContract:
         assert blobs.get(blobs.put_file(tmp_path / "given")) == data
         assert (tmp_path / "given").read_bytes() == data
 
+    @pytest.mark.parametrize(("start", "end"), [(0, 1), (5, 70_000), (len(BIG) - 3, len(BIG))])
+    def test_a_range_is_that_part_of_the_bytes(self, blobs: Blobs, start: int, end: int) -> None:
+        digest = blobs.put_bytes(BIG)
+
+        for _ in range(2):  # verified first, then from what is remembered
+            with blobs.open_range(digest, start, end) as file:
+                assert file.read(end - start) == BIG[start:end]
+
+    def test_no_range_of_a_damaged_blob_is_handed_out(self, blobs: Blobs, flip: Flip) -> None:
+        digest = blobs.put_bytes(BIG)
+        blobs.open_range(digest, 0, 10).close()
+        flip("blob", digest, 8 * (len(BIG) - 1))
+
+        with pytest.raises(Damaged):
+            blobs.open_range(digest, 0, 10)
+        with pytest.raises(NotFound):
+            blobs.open_range(ABSENT, 0, 10)
+
     def test_a_link_or_folder_is_no_file(self, blobs: Blobs, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to("/etc/hostname")
         for path in (tmp_path / "link", tmp_path, tmp_path / "absent"):

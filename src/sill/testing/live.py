@@ -28,8 +28,10 @@ CHANGES_BY_ITSELF = frozenset({"events", "cursors"})
 ROWS = {
     "runs": "SELECT project, key, state, experiment, kind, parent_id, json_remove(doc, '$.reason', '$.revision') FROM runs",
     "triggers": "SELECT project, key, json_extract(doc, '$.spec'), json_extract(doc, '$.fired') FROM triggers",
+    "run_series": "SELECT * FROM run_series WHERE key NOT LIKE 'system/%'",
+    "run_last_metrics": "SELECT * FROM run_last_metrics WHERE key NOT LIKE 'system/%'",
 }
-"""What is compared of tables in which a worker notes things beside: here why a run or a trigger waits."""
+"""What is compared of tables in which a worker notes things beside: why a run or a trigger waits, what a run uses."""
 
 
 class Live:

@@ -25,7 +25,8 @@ from sill.core.errors import InvalidValue, NotFound, SillError, Unavailable
 from sill.core.names import shorten
 from sill.core.settings import Settings
 from sill.engines.local import machine, processes
-from sill.engines.types import Capacity, EngineStatus, Life, LogPiece, Machine, Outputs, StartSpec, Used
+from sill.engines.local.samples import read_samples
+from sill.engines.types import Capacity, EngineStatus, Life, LogPiece, Machine, Outputs, Sample, StartSpec, Used
 from sill.safety.archive import ArchiveLimits, extract
 from sill.safety.paths import Folder
 
@@ -110,6 +111,9 @@ class LocalEngine:
             file.seek(offset)
             return LogPiece(data=file.read(limit), size_bytes=size)
 
+    def read_samples(self, handle: str, offset: int, limit: int) -> tuple[list[Sample], int]:
+        return read_samples(self._folder(handle), offset, limit)
+
     def outputs(self, handle: str) -> Outputs:
         folder = self._folder(handle)
         if not folder.exists():
@@ -171,7 +175,16 @@ class LocalEngine:
             "memory_bytes": spec.memory_bytes,
             "timeout_s": spec.timeout_s,
             "accelerators": spec.accelerators * spec.workers,
+            "relay": self._relay_order(folder, spec),
         }
+
+    def _relay_order(self, folder: Path, spec: StartSpec) -> dict[str, Any]:
+        if not spec.relay:
+            return {}
+        attempts = [self._folder(self.handle(spec.run_id, number)) for number in range(1, spec.attempt)]
+        left = [str(attempt / "spool") for attempt in attempts if (attempt / "spool").is_dir()]
+        command = [sys.executable, "-I", "-m", "sill.relay", str(folder / "spool"), *left]
+        return {"command": command, "env": machine.clean_environment(), "told": spec.relay, "has_left": bool(left)}
 
     def _launch(self, folder: Path, order: dict[str, Any]) -> None:
         """Start the supervisor and wait until it has the attempt in hand (about 40 ms). It leaves us by a second fork."""

@@ -18,6 +18,8 @@ class Meter:
 
     def __init__(self, memory_bytes_limit: int) -> None:
         self._limit = memory_bytes_limit
+        self.without = 0
+        """A child that is not metered, with its children."""
         self._start = self._last = time.monotonic()
         self._memory_byte_s = 0.0
         self._memory_bytes = 0
@@ -26,7 +28,7 @@ class Meter:
     def sample(self) -> int:
         """Look once; the memory in use now, in bytes."""
         now = time.monotonic()
-        pids = processes.descendants(os.getpid()) if processes.HAS_PROC else []
+        pids = processes.descendants(os.getpid(), self.without) if processes.HAS_PROC else []
         memory = sum(map(processes.resident_bytes, pids))
         if self._limit and memory > PSS_FROM * self._limit:
             memory = sum(map(processes.proportional_bytes, pids))
@@ -39,7 +41,7 @@ class Meter:
     def usage(self, accelerators: float = 0.0) -> dict[str, float]:
         """The fields of `sill.costs.types.Usage`."""
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        living = processes.descendants(os.getpid()) if processes.HAS_PROC else []
+        living = processes.descendants(os.getpid(), self.without) if processes.HAS_PROC else []
         # The largest single process is known exactly even if it lived between two samples (KiB on Linux).
         peak = max(self.memory_bytes_max, children.ru_maxrss * (1024 if processes.HAS_PROC else 1))
         wall_s = time.monotonic() - self._start

@@ -30,12 +30,12 @@ def session(pid: int) -> int:
     return int(fields[3]) if fields else 0
 
 
-def descendants(root: int) -> list[int]:
-    """Children, their children and so on, nearest first; without `root`."""
+def descendants(root: int, without: int = 0) -> list[int]:
+    """Children, their children and so on, nearest first; without `root`, and without the branch that begins at `without`."""
     found: list[int] = []
     wave = [root]
     while wave:
-        wave = [child for pid in wave for child in _children(pid)]
+        wave = [child for pid in wave for child in _children(pid) if child != without]
         found += wave
     return found
 
@@ -102,6 +102,11 @@ def adopt_orphans() -> None:
 def die_with_parent() -> None:
     """For a child before exec: be killed when the parent dies."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_parent() -> None:
+    """For a child before exec: be asked to end when the parent dies."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _prctl(option: int, value: int) -> None:

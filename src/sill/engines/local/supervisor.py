@@ -28,8 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from sill.engines.local import processes
+from sill.engines.local.gauges import Gauges
 from sill.engines.local.meter import Meter
 from sill.engines.local.output import Output
+from sill.engines.local.relaying import RelayHost
+from sill.engines.local.sampling import Samples
 
 TICK_S = 0.1
 SAMPLE_S = 0.5
@@ -55,6 +58,9 @@ class Supervisor:
         redact = [text.encode() for text in order["redact"]]
         self.output = Output(folder / "output.log", redact=redact, prefixed=self.size > 1)
         self.meter = Meter(self.memory_bytes_max)
+        self.samples = Samples(folder, Gauges(folder))
+        self.relay = RelayHost(folder, order["relay"]) if order.get("relay") else None
+        self._is_relay_called = False
         self.workers: list[subprocess.Popen[bytes]] = []
         self.selector = selectors.DefaultSelector()
         self.started_us = time.time_ns() // 1_000
@@ -79,7 +85,7 @@ class Supervisor:
             self._end()
 
     def _start(self) -> None:
-        shared = self._gang_variables()
+        shared = self._gang_variables() | self._relay_variables()
         for rank in range(self.size):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "ROLE_RANK": str(rank)} if self.size > 1 else {}
             try:
@@ -126,9 +132,13 @@ class Supervisor:
 
     def _pump(self, timeout_s: float) -> bool:
         """Move what was written into the log; False if nothing was there in time."""
+        self._await_caller()
         ready = self.selector.select(timeout_s)
         for key, _ in ready:
             descriptor = key.fd
+            if self.relay is not None and key.fileobj is self.relay.socket:
+                self._start_relay(self.relay)
+                continue
             try:
                 data = os.read(descriptor, READ_BYTES)
             except BlockingIOError:
@@ -143,6 +153,23 @@ class Supervisor:
             self.output.flush()
         return bool(ready)
 
+    def _relay_variables(self) -> dict[str, str]:
+        return {"MLFLOW_TRACKING_URI": self.relay.url} if self.relay is not None else {}
+
+    def _await_caller(self) -> None:
+        """Look at the relay's address while it has no process."""
+        if self.relay is not None and not self._is_relay_called and self.relay.is_wanted and not self.ending:
+            self.selector.register(self.relay.socket, selectors.EVENT_READ, None)
+            self._is_relay_called = True
+
+    def _start_relay(self, relay: RelayHost) -> None:
+        self.selector.unregister(relay.socket)
+        try:
+            relay.start()
+        except OSError as wrong:
+            self.output.say(f"the relay for MLflow's clients could not be started: {wrong}")
+        self.meter.without = relay.pid
+
     def _reap(self) -> None:
         """Wait for every child that ended: our workers, and orphans that came to us."""
         ours = {worker.pid: rank for rank, worker in enumerate(self.workers)}
@@ -153,6 +180,11 @@ class Supervisor:
                 return
             if ended is None:
                 return
+            if self.relay is not None and ended.si_pid == self.relay.pid:
+                self.relay.reaped()
+                self._is_relay_called = False
+                self.meter.without = 0
+                continue
             if ended.si_pid not in ours:
                 os.waitpid(ended.si_pid, 0)
                 continue
@@ -177,6 +209,7 @@ class Supervisor:
         if now >= self._next_sample:
             self._next_sample = now + SAMPLE_S
             self._check_memory(self.meter.sample())
+            self.samples.take(self._tree())
         if now >= self._next_keep:
             self._next_keep = now + KEEP_METER_S
             write_json(self.folder, "meter.json", self._usage(), is_durable=False)
@@ -230,14 +263,26 @@ class Supervisor:
         while self._pump(0) and time.monotonic() < deadline:
             continue
         self.meter.sample()
-        self.output.close()
+        self.samples.close()
         ending = self.ending or {"cause": "exit", "detail": "", "rank": -1, "exit_code": 0, "signal": 0}
         times = {"started_us": self.started_us, "ended_us": time.time_ns() // 1_000}
-        write_json(self.folder, "status.json", {**ending, **times, "usage": self._usage()}, is_durable=True)
+        status = {**ending, **times, "usage": self._usage()}
+        self._finish_relay()
+        self.output.close()
+        write_json(self.folder, "status.json", status, is_durable=True)
+
+    def _finish_relay(self) -> None:
+        """What was logged arrives before the attempt is over: its token ends with it."""
+        if self.relay is None:
+            return
+        self.output.flush()
+        if self.relay.finish() != 0:
+            self.output.finish()
+            self.output.say("not all that was logged could be sent; `sill spool` shows what is left.")
 
     def _tree(self) -> list[int]:
         if processes.HAS_PROC:
-            return processes.descendants(os.getpid())
+            return processes.descendants(os.getpid(), self.meter.without)
         return [worker.pid for worker in self.workers if worker.returncode is None]
 
     def _usage(self) -> dict[str, float]:

@@ -1,160 +1,252 @@
-"""Use cases of tracking: log a batch, read it back, keep and hand out artifacts."""
+"""Use cases of tracking: log a batch, search, read series back. Artifacts are the business of `artifacts`."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from sill.core.actors import Actor
-from sill.core.clock import Clock
-from sill.core.errors import InvalidValue, NotFound, Refused
-from sill.core.names import check_id, shorten
+from sill.core.errors import InvalidValue
+from sill.core.names import check_id
 from sill.governance.rules import require
 from sill.runs import rules
-from sill.runs.store import check_exists
-from sill.runs.tracking import store
-from sill.runs.tracking.rules import STEP_MAX, check_batch, check_key
-from sill.runs.types import Artifact, Batch, Logged, Metric, Run, RunData
-from sill.safety.paths import check_relative
-from sill.stores.blobs.port import Blobs
+from sill.runs import store as runs
+from sill.runs.logged_models.links import links_of
+from sill.runs.logged_models.types import RunLinks
+from sill.runs.tracking import histories, store, tables
+from sill.runs.tracking.fields import RUN_FIELDS
+from sill.runs.tracking.filters import parse_filter, parse_order
+from sill.runs.tracking.rules import check_batch, check_key
+from sill.runs.tracking.search import Query, search
+from sill.runs.tracking.sql import in_groups
+from sill.runs.tracking.types import RunMetric, RunRecord, SeriesState
+from sill.runs.types import Batch, Logged, Metric, Run, RunData, View
 from sill.stores.database import Database, Page, Tx
 
-ARTIFACT_BYTES_MAX = 4 * 1024**3
-ARTIFACTS_MAX = 10_000
+T = TypeVar("T")
+
 HISTORY_MAX = 25_000
-PAGE_MAX = 1_000
-CHUNK_BYTES = 1024 * 1024
+SEARCH_MAX = 50_000
+RUNS_MAX = 100
+"""Most runs whose series are read at once."""
+POINTS_MAX = 2_500
+"""Most points of a series that is thinned out."""
 
 
 class Tracking:
     """What runs log, of all projects."""
 
-    def __init__(self, database: Database, blobs: Blobs, clock: Clock) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._blobs = blobs
-        self._clock = clock
 
     async def log(self, actor: Actor, project: str, run_id: str, batch: Batch, key: str = "") -> Logged:
         """Keep metrics, params and tags together, or nothing of them.
 
         Raises:
-            InvalidValue: one is outside its limits.
+            InvalidValue: one is outside its limits, or the run was deleted.
             Conflict: a param has another value already.
         """
         require(actor, "runs:write", project)
         check_batch(batch)
 
         def work(tx: Tx) -> Logged:
-            self._writable(tx.connection, actor, project, run_id)
+            run = self._writable(tx.connection, actor, project, run_id)
             store.log(tx, project, run_id, batch)
+            if batch.tags:
+                runs.retag(tx, run, batch.tags)
             return Logged(metrics=len(batch.metrics), params=len(batch.params), tags=len(batch.tags))
 
         if not key:
             return await self._database.write(work)
         return await self._database.write_once(key, [project, run_id, batch], Logged, work)
 
+    async def set_tag(self, actor: Actor, project: str, run_id: str, key: str, value: str) -> None:
+        """Set one tag, new or changed."""
+        await self.log(actor, project, run_id, Batch(tags={key: value}))
+
+    async def delete_tag(self, actor: Actor, project: str, run_id: str, key: str) -> None:
+        """Take one tag away.
+
+        Raises:
+            NotFound: the run has none of that name.
+        """
+        require(actor, "runs:write", project)
+
+        def work(tx: Tx) -> None:
+            run = self._writable(tx.connection, actor, project, run_id)
+            store.delete_tag(tx, project, run_id, key)
+            runs.untag(tx, run, key)
+
+        await self._database.write(work)
+
     async def data(self, actor: Actor, project: str, run_id: str) -> RunData:
         """Last value of each metric, params and tags."""
-        require(actor, "runs:read", project)
+        return await self._read(actor, project, run_id, lambda connection: store.data(connection, project, run_id))
 
-        def work(connection: Connection) -> RunData:
-            check_exists(connection, project, check_id(run_id))
-            return store.data(connection, project, run_id)
+    async def states(self, actor: Actor, project: str, run_id: str) -> tuple[SeriesState, ...]:
+        """How far each series has come: cheap to ask again and again while a run is going on."""
+        return await self._read(
+            actor, project, run_id, lambda connection: tuple(store.states(connection, project, run_id))
+        )
+
+    async def record(self, actor: Actor, project: str, run_id: str) -> RunRecord:
+        """A run with all it logged, series by their last point."""
+        require(actor, "runs:read", project)
+        check_id(run_id)
+
+        def work(connection: Connection) -> RunRecord:
+            return records(connection, project, (runs.check_exists(connection, project, run_id),))[0]
+
+        return await self._database.read(work)
+
+    async def search(
+        self,
+        actor: Actor,
+        project: str,
+        experiment_ids: Sequence[str] | None = None,
+        *,
+        filter: str = "",
+        order_by: Sequence[str] = (),
+        view: View = View.ACTIVE,
+        limit: int = 1_000,
+        after: str = "",
+    ) -> Page[RunRecord]:
+        """Runs that meet a filter of MLflow's grammar, in an order of it; the newest first where that says nothing.
+
+        Args:
+            experiment_ids: None means all of the project.
+            after: `next` of the page before, of the same search.
+        Raises:
+            InvalidValue: filter, order, limit or token is not allowed.
+        """
+        require(actor, "runs:read", project)
+        _check_limit(limit, SEARCH_MAX)
+        query = Query(
+            project=project,
+            experiment_ids=None if experiment_ids is None else tuple(dict.fromkeys(experiment_ids)),
+            lifecycles=view.lifecycles,
+            clauses=parse_filter(filter, RUN_FIELDS),
+            orders=parse_order(order_by, RUN_FIELDS),
+        )
+
+        def work(connection: Connection) -> Page[RunRecord]:
+            page = search(connection, query, after, limit)
+            return Page(items=records(connection, project, page.items), next=page.next)
 
         return await self._database.read(work)
 
     async def history(
-        self, actor: Actor, project: str, run_id: str, metric: str, after_step: int = -STEP_MAX - 1, limit: int = 1_000
-    ) -> tuple[Metric, ...]:
-        """Points of one metric behind a step, in order. Ask again after the last step, until nothing comes."""
+        self, actor: Actor, project: str, run_id: str, metric: str, *, after: str = "", limit: int = 1_000
+    ) -> Page[Metric]:
+        """Points of one metric by timestamp, step and value, exact duplicates once. `after` is `next` of the page before."""
+        check_key(metric, "key")
+        _check_limit(limit, HISTORY_MAX)
+        return await self._read(
+            actor,
+            project,
+            run_id,
+            lambda connection: histories.page(connection, project, run_id, metric, after, limit),
+        )
+
+    async def history_bulk(
+        self, actor: Actor, project: str, run_ids: Sequence[str], metric: str, limit: int = HISTORY_MAX
+    ) -> tuple[RunMetric, ...]:
+        """Points of one metric of several runs, by run id, then as `history` has them; at most `limit` in all.
+
+        Runs that are not there have no points.
+        """
         require(actor, "runs:read", project)
         check_key(metric, "key")
-        if not 1 <= limit <= HISTORY_MAX:
-            raise InvalidValue(f"limit {limit} is not within 1 to {HISTORY_MAX}.", field="limit")
+        _check_limit(limit, HISTORY_MAX)
+        _check_runs(run_ids)
+        return await self._database.read(lambda connection: histories.bulk(connection, project, run_ids, metric, limit))
 
-        def work(connection: Connection) -> tuple[Metric, ...]:
-            check_exists(connection, project, check_id(run_id))
-            return store.history(connection, project, run_id, metric, after_step, limit)
+    async def history_sampled(
+        self,
+        actor: Actor,
+        project: str,
+        run_ids: Sequence[str],
+        metric: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        points: int = POINTS_MAX,
+    ) -> tuple[RunMetric, ...]:
+        """Points of one metric at about `points` steps, the same steps for all the runs.
+
+        Raises:
+            InvalidValue: too many runs or points, or one end of the span without the other.
+            NotFound: a run is not there.
+        """
+        require(actor, "runs:read", project)
+        check_key(metric, "key")
+        _check_limit(points, POINTS_MAX, "points")
+        _check_runs(run_ids)
+        span = None if start_step is None or end_step is None else (start_step, end_step)
+        if (start_step is None) != (end_step is None) or (span and span[0] > span[1]):
+            raise InvalidValue(
+                f"the span from step {start_step} to {end_step} is none.", fix="Give both ends.", field="start_step"
+            )
+
+        def work(connection: Connection) -> tuple[RunMetric, ...]:
+            for run_id in run_ids:
+                runs.check_exists(connection, project, run_id)
+            return histories.sampled(connection, project, run_ids, metric, span, points)
 
         return await self._database.read(work)
 
-    async def put_artifact(
-        self, actor: Actor, project: str, run_id: str, path: str, body: AsyncIterator[bytes]
-    ) -> Artifact:
-        """Keep a file under a path; one that is there already is replaced.
+    async def curve(
+        self, actor: Actor, project: str, run_id: str, metric: str, points: int = 1_000
+    ) -> tuple[Metric, ...]:
+        """About `points` points of one metric by step, in which every peak is seen."""
+        check_key(metric, "key")
+        _check_limit(points, POINTS_MAX, "points")
+        return await self._read(
+            actor, project, run_id, lambda connection: histories.curve(connection, project, run_id, metric, points)
+        )
 
-        Raises:
-            InvalidValue: the path is not allowed.
-            TooLarge: more than 4 GiB.
-            Refused: the run has too many artifacts.
-        """
-        require(actor, "runs:write", project)
-        check_relative(path)
-        await self._database.read(lambda connection: self._writable(connection, actor, project, run_id))
-        digest, size = await self._blobs.put_stream(body, ARTIFACT_BYTES_MAX)
-        artifact = Artifact(path=path, size_bytes=size, digest=digest)
-
-        def work(tx: Tx) -> Artifact:
-            run = self._writable(tx.connection, actor, project, run_id)
-            if store.count_artifacts(tx.connection, project, run_id) >= ARTIFACTS_MAX:
-                raise Refused(
-                    f"run {run_id} has {ARTIFACTS_MAX} artifacts; no more are kept.", fix="Pack some together."
-                )
-            store.keep_artifact(tx, project, run_id, artifact)
-            tx.emit("run.artifact_kept", project, run.id, actor.id, path=path, digest=digest, size_bytes=size)
-            return artifact
-
-        return await self._database.write(work)
-
-    async def artifacts(
-        self, actor: Actor, project: str, run_id: str, *, under: str = "", after: str = "", limit: int = 1_000
-    ) -> Page[Artifact]:
-        """A run's artifacts in the order of their paths; `under` one folder only."""
+    async def _read(self, actor: Actor, project: str, run_id: str, work: Callable[[Connection], T]) -> T:
+        """What is read of a run that the actor may see."""
         require(actor, "runs:read", project)
-        if under:
-            check_relative(under)
-        if not 1 <= limit <= PAGE_MAX:
-            raise InvalidValue(f"limit {limit} is not within 1 to {PAGE_MAX}.", field="limit")
+        check_id(run_id)
 
-        def work(connection: Connection) -> Page[Artifact]:
-            check_exists(connection, project, check_id(run_id))
-            found = store.find_artifacts(connection, project, run_id, under=under, after=after, limit=limit + 1)
-            return Page(items=tuple(found[:limit]), next=found[limit - 1].path if len(found) > limit else "")
+        def checked(connection: Connection) -> T:
+            runs.check_exists(connection, project, run_id)
+            return work(connection)
 
-        return await self._database.read(work)
-
-    async def open_artifact(
-        self, actor: Actor, project: str, run_id: str, path: str
-    ) -> tuple[Artifact, AsyncIterator[bytes]]:
-        """An artifact and its bytes, verified before the first is handed out.
-
-        Raises:
-            NotFound: there is none at that path.
-            Damaged: the stored bytes are not those that were kept.
-        """
-        require(actor, "runs:read", project)
-        check_relative(path)
-
-        def work(connection: Connection) -> Artifact:
-            check_exists(connection, project, check_id(run_id))
-            found = store.find_artifact(connection, project, run_id, path)
-            if found is None:
-                raise NotFound(f"run {run_id} has no artifact {shorten(path)!r}.", fix="List its artifacts.")
-            return found
-
-        artifact = await self._database.read(work)
-        file = await asyncio.to_thread(self._blobs.open, artifact.digest)
-        return artifact, pieces(file)
+        return await self._database.read(checked)
 
     def _writable(self, connection: Connection, actor: Actor, project: str, run_id: str) -> Run:
-        run = check_exists(connection, project, check_id(run_id))
+        run = runs.check_active(runs.check_exists(connection, project, check_id(run_id)))
         rules.check_own(actor, run)
         return run
 
 
-async def pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    """The file's bytes, a MiB at a time; it is closed at the end."""
-    with file:
-        while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield piece
+def records(connection: Connection, project: str, found: Sequence[Run]) -> tuple[RunRecord, ...]:
+    """The runs with all they logged, series by their last point."""
+    ids = [run.id for run in found]
+    points = store.last_points(connection, project, ids)
+    params, tags = (store.read_texts(connection, table, project, ids) for table in (tables.params, tables.tags))
+    linked = {run_id: links for some in in_groups(ids) for run_id, links in links_of(connection, project, some).items()}
+    return tuple(
+        RunRecord(
+            run=run,
+            metrics=tuple(points.get(run.id, ())),
+            params=params.get(run.id, {}),
+            tags=tags.get(run.id, {}),
+            links=linked.get(run.id, RunLinks()),
+        )
+        for run in found
+    )
+
+
+def _check_limit(limit: int, most: int, field: str = "limit") -> None:
+    if not 1 <= limit <= most:
+        raise InvalidValue(f"{field} {limit} is not within 1 to {most}.", field=field)
+
+
+def _check_runs(run_ids: Sequence[str]) -> None:
+    if len(run_ids) > RUNS_MAX:
+        raise InvalidValue(f"{len(run_ids)} runs are asked for; at most {RUNS_MAX} are allowed.", field="run_ids")
+    for run_id in run_ids:
+        check_id(run_id)

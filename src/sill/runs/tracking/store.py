@@ -1,81 +1,21 @@
-"""Tables of what runs log: series of metrics with their last values, params, tags, and artifacts by path."""
+"""Queries on what runs log: batches in, last points, params and tags out. Series are `series`, artifacts `artifact_store`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Double,
-    Index,
-    Integer,
-    Table,
-    Text,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Table, delete, select
 
-from sill.core.errors import Conflict
+from sill.core.errors import Conflict, NotFound
 from sill.core.names import shorten
-from sill.runs.types import Artifact, Batch, Metric, RunData
-from sill.stores.database import Tx, metadata
-from sill.stores.database.schema import key_type
+from sill.runs.logged_models import store as logged_models
+from sill.runs.tracking import artifact_store, series, tables
+from sill.runs.tracking.sql import in_groups, insert_rows, run_sql
+from sill.runs.tracking.tables import HEAD_LENGTH, last_metrics, params, tags
+from sill.runs.tracking.types import SeriesState
+from sill.runs.types import Batch, Metric, RunData
+from sill.stores.database import Tx
 
-SAME_STEP_MAX = 1_000
-"""Most points of one step that a page of a history is filled up with."""
-
-metrics = Table(
-    "run_metrics",
-    metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("project", key_type(100), nullable=False),
-    Column("run_id", key_type(50), nullable=False),
-    Column("key", key_type(250), nullable=False),
-    Column("step", BigInteger, nullable=False),
-    Column("timestamp_ms", BigInteger, nullable=False),
-    Column("value", Double, nullable=False),
-    Index("run_metrics_series", "run_id", "key", "step", "id"),
-)
-last_metrics = Table(
-    "run_last_metrics",
-    metadata,
-    Column("project", key_type(100), primary_key=True),
-    Column("run_id", key_type(50), primary_key=True),
-    Column("key", key_type(250), primary_key=True),
-    Column("step", BigInteger, nullable=False),
-    Column("timestamp_ms", BigInteger, nullable=False),
-    Column("value", Double, nullable=False),
-)
-
-
-def _texts(name: str) -> Table:
-    return Table(
-        name,
-        metadata,
-        Column("project", key_type(100), primary_key=True),
-        Column("run_id", key_type(50), primary_key=True),
-        Column("key", key_type(250), primary_key=True),
-        Column("value", Text, nullable=False),
-    )
-
-
-params = _texts("run_params")
-tags = _texts("run_tags")
-artifacts = Table(
-    "run_artifacts",
-    metadata,
-    Column("project", key_type(100), primary_key=True),
-    Column("run_id", key_type(50), primary_key=True),
-    Column("path", key_type(1_024), primary_key=True),
-    Column("digest", key_type(64), nullable=False, index=True),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("at_us", BigInteger, nullable=False),
-)
-TABLES = (metrics, last_metrics, params, tags, artifacts)
+TABLES = (tables.series, last_metrics, params, tags)
 
 
 def log(tx: Tx, project: str, run_id: str, batch: Batch) -> None:
@@ -84,113 +24,65 @@ def log(tx: Tx, project: str, run_id: str, batch: Batch) -> None:
     Raises:
         Conflict: a param has another value already.
     """
-    _keep_metrics(tx, project, run_id, batch.metrics)
+    if batch.metrics:
+        series.append(tx, project, run_id, batch.metrics)
+    if any(metric.model_id for metric in batch.metrics):
+        now_ms = tx.now_us // 1_000
+        timed = (series.timed(metric, now_ms) for metric in batch.metrics if metric.model_id)
+        logged_models.keep_metrics(tx, project, run_id, timed)
     _keep_params(tx, project, run_id, batch.params)
     _keep_tags(tx, project, run_id, batch.tags)
 
 
+def delete_tag(tx: Tx, project: str, run_id: str, key: str) -> None:
+    """Remove a tag.
+
+    Raises:
+        NotFound: the run has none of that name.
+    """
+    if not tx.execute(delete(tags).where(*_of(tags, project, run_id), tags.c.key == key)).rowcount:
+        raise NotFound(f"No tag with name: {shorten(key)} in run with id {run_id}.", fix="List the run's tags.")
+
+
 def data(connection: Connection, project: str, run_id: str) -> RunData:
     """Last value of each metric, params and tags."""
-    t = last_metrics
-    rows = connection.execute(select(t.c.key, t.c.value).where(*_of(t, project, run_id)).order_by(t.c.key))
     return RunData(
-        metrics={row.key: row.value for row in rows},
-        params=_read_texts(connection, params, project, run_id),
-        tags=_read_texts(connection, tags, project, run_id),
+        metrics={metric.key: metric.value for metric in last_points(connection, project, [run_id]).get(run_id, ())},
+        params=read_texts(connection, params, project, [run_id]).get(run_id, {}),
+        tags=read_texts(connection, tags, project, [run_id]).get(run_id, {}),
     )
 
 
-def history(
-    connection: Connection, project: str, run_id: str, key: str, after_step: int, limit: int
-) -> tuple[Metric, ...]:
-    """Points behind `after_step` in the order of steps; never half a step, so that the last step leads to the next page."""
-    t = metrics
-    query = (
-        select(t.c.step, t.c.timestamp_ms, t.c.value, t.c.id)
-        .where(*_of(t, project, run_id), t.c.key == key)
-        .order_by(t.c.step, t.c.id)
-    )
-    rows = list(connection.execute(query.where(t.c.step > after_step).limit(limit)))
-    if len(rows) == limit:
-        last = rows[-1]
-        rest = query.where(t.c.step == last.step, t.c.id > last.id).limit(SAME_STEP_MAX)
-        rows += connection.execute(rest)
-    return tuple(Metric(key=key, value=row.value, step=row.step, timestamp_ms=row.timestamp_ms) for row in rows)
+def last_points(connection: Connection, project: str, run_ids: Sequence[str]) -> dict[str, list[Metric]]:
+    """The last point of each series of these runs, by run, in the order of keys."""
+    found: dict[str, list[Metric]] = {}
+    for run_id, *point in _rows_of(connection, last_metrics, project, run_ids, "key, value, step, timestamp_ms"):
+        found.setdefault(run_id, []).append(_metric(*point))
+    return found
 
 
-def keep_artifact(tx: Tx, project: str, run_id: str, artifact: Artifact) -> None:
-    """Keep where an artifact's bytes lie; one of the same path is replaced."""
-    t = artifacts
-    tx.execute(delete(t).where(*_of(t, project, run_id), t.c.path == artifact.path))
-    values = {"path": artifact.path, "digest": artifact.digest, "size_bytes": artifact.size_bytes}
-    tx.execute(insert(t).values(project=project, run_id=run_id, at_us=tx.now_us, **values))
+def states(connection: Connection, project: str, run_id: str) -> list[SeriesState]:
+    """How far each series of a run has come, in the order of keys."""
+    t = last_metrics
+    query = select(t.c.logged, t.c.key, t.c.value, t.c.step, t.c.timestamp_ms)
+    rows = connection.execute(query.where(*_of(t, project, run_id)).order_by(t.c.key))
+    return [SeriesState(key=point[0], logged=logged, last=_metric(*point)) for logged, *point in rows]
 
 
-def find_artifacts(
-    connection: Connection, project: str, run_id: str, *, under: str = "", after: str = "", limit: int = 1_000
-) -> list[Artifact]:
-    """Artifacts behind the path `after`, in the order of paths; `under` a folder only."""
-    t = artifacts
-    query = select(t.c.path, t.c.digest, t.c.size_bytes).where(*_of(t, project, run_id), t.c.path > after)
-    if under:
-        query = query.where(t.c.path.startswith(f"{under}/", autoescape=True))
-    rows = connection.execute(query.order_by(t.c.path).limit(limit))
-    return [Artifact(path=row.path, digest=row.digest, size_bytes=row.size_bytes) for row in rows]
-
-
-def find_artifact(connection: Connection, project: str, run_id: str, path: str) -> Artifact | None:
-    """One artifact, or None."""
-    t = artifacts
-    query = select(t.c.path, t.c.digest, t.c.size_bytes).where(*_of(t, project, run_id), t.c.path == path)
-    row = connection.execute(query).first()
-    return None if row is None else Artifact(path=row.path, digest=row.digest, size_bytes=row.size_bytes)
-
-
-def count_artifacts(connection: Connection, project: str, run_id: str) -> int:
-    """How many artifacts a run has."""
-    query = select(func.count()).select_from(artifacts).where(*_of(artifacts, project, run_id))
-    return connection.execute(query).scalar_one()
+def read_texts(connection: Connection, table: Table, project: str, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Params or tags of these runs, by run, in the order of keys."""
+    found: dict[str, dict[str, str]] = {}
+    for run_id, key, value in _rows_of(connection, table, project, run_ids, "key, value"):
+        found.setdefault(run_id, {})[key] = value
+    return found
 
 
 def forget(tx: Tx, project: str, run_id: str) -> set[str]:
     """Remove all a run has logged; digests of its artifacts."""
-    rows = tx.execute(select(artifacts.c.digest).where(*_of(artifacts, project, run_id)))
-    digests = {row.digest for row in rows}
+    digests = artifact_store.forget(tx, project, run_id)
     for table in TABLES:
         tx.execute(delete(table).where(*_of(table, project, run_id)))
     return digests
-
-
-def used_digests(connection: Connection, digests: Iterable[str]) -> set[str]:
-    """Those of the digests that are an artifact of any run of any project."""
-    query = select(artifacts.c.digest).where(artifacts.c.digest.in_(list(digests))).distinct()
-    return {row.digest for row in connection.execute(query)}
-
-
-def _keep_metrics(tx: Tx, project: str, run_id: str, points: Sequence[Metric]) -> None:
-    if not points:
-        return
-    now_ms = tx.now_us // 1_000
-    rows = [(project, run_id, p.key, p.step, p.timestamp_ms or now_ms, p.value) for p in points]
-    insert_rows(tx, metrics, ("project", "run_id", "key", "step", "timestamp_ms", "value"), rows)
-    newest: dict[str, tuple[int, int, float]] = {}
-    for _, _, key, step, timestamp_ms, value in rows:
-        place = (step, timestamp_ms, value)
-        newest[key] = max(newest.get(key, place), place)
-    _keep_last(tx, project, run_id, newest)
-
-
-def _keep_last(tx: Tx, project: str, run_id: str, newest: dict[str, tuple[int, int, float]]) -> None:
-    """The last value is that of the highest step, then time, then value, as MLflow has it."""
-    t = last_metrics
-    query = select(t.c.key, t.c.step, t.c.timestamp_ms, t.c.value).where(*_of(t, project, run_id))
-    known = {row.key: (row.step, row.timestamp_ms, row.value) for row in tx.execute(query.where(t.c.key.in_(newest)))}
-    fresh = [(project, run_id, key, *place) for key, place in newest.items() if key not in known]
-    insert_rows(tx, t, ("project", "run_id", "key", "step", "timestamp_ms", "value"), fresh)
-    for key, (step, timestamp_ms, value) in newest.items():
-        if key in known and (step, timestamp_ms, value) > known[key]:
-            values = {"step": step, "timestamp_ms": timestamp_ms, "value": value}
-            tx.execute(update(t).where(*_of(t, project, run_id), t.c.key == key).values(**values))
 
 
 def _keep_params(tx: Tx, project: str, run_id: str, given: dict[str, str]) -> None:
@@ -201,35 +93,38 @@ def _keep_params(tx: Tx, project: str, run_id: str, given: dict[str, str]) -> No
     for key, value in given.items():
         if known.get(key, value) != value:
             raise Conflict(
-                f"param {shorten(key)!r} of run {run_id} is {shorten(known[key])!r} and cannot become {shorten(value)!r}.",
+                f"Changing param values is not allowed. Param with key={shorten(key)!r} was already logged with "
+                f"value={shorten(known[key])!r} for run ID={run_id!r}. Attempted logging new value {shorten(value)!r}.",
                 fix="A param is set once; log what changes as a metric or a tag.",
                 field=f"params.{shorten(key)}",
             )
-    fresh = [(project, run_id, key, value) for key, value in given.items() if key not in known]
-    insert_rows(tx, params, ("project", "run_id", "key", "value"), fresh)
+    _insert_texts(tx, params, project, run_id, {key: value for key, value in given.items() if key not in known})
 
 
 def _keep_tags(tx: Tx, project: str, run_id: str, given: dict[str, str]) -> None:
-    if given:
-        tx.execute(delete(tags).where(*_of(tags, project, run_id), tags.c.key.in_(given)))
-        rows = [(project, run_id, key, value) for key, value in given.items()]
-        insert_rows(tx, tags, ("project", "run_id", "key", "value"), rows)
+    fields = "head = excluded.head, value = excluded.value"
+    _insert_texts(tx, tags, project, run_id, given, f"ON CONFLICT (project, run_id, key) DO UPDATE SET {fields}")
 
 
-def insert_rows(tx: Tx, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """Insert many rows by the driver's own `executemany`: about twice as fast as through SQLAlchemy's values."""
-    if not rows:
-        return
-    mark = "?" if tx.connection.dialect.name == "sqlite" else "%s"
-    names, marks = ", ".join(columns), ", ".join([mark] * len(columns))
-    tx.connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", rows)  # noqa: S608  # our own names
+def _insert_texts(tx: Tx, table: Table, project: str, run_id: str, texts: dict[str, str], more: str = "") -> None:
+    rows = [(project, run_id, key, value[:HEAD_LENGTH], value) for key, value in texts.items()]
+    insert_rows(tx.connection, table, ("project", "run_id", "key", "head", "value"), rows, more)
 
 
-def _read_texts(connection: Connection, table: Table, project: str, run_id: str) -> dict[str, str]:
-    rows = connection.execute(
-        select(table.c.key, table.c.value).where(*_of(table, project, run_id)).order_by(table.c.key)
-    )
-    return {row.key: row.value for row in rows}
+def _rows_of(
+    connection: Connection, table: Table, project: str, run_ids: Sequence[str], columns: str
+) -> Iterator[Sequence[Any]]:
+    """Rows of these runs: run id, then the columns, in the order of runs and keys."""
+    for some in in_groups(run_ids):
+        marks = ", ".join("?" * len(some))
+        query = (
+            f"SELECT run_id, {columns} FROM {table.name} WHERE project = ? AND run_id IN ({marks}) ORDER BY run_id, key"  # noqa: S608
+        )
+        yield from run_sql(connection, query, (project, *some))
+
+
+def _metric(key: str, value: float | None, step: int, timestamp_ms: int) -> Metric:
+    return Metric(key=key, value=float("nan") if value is None else value, step=step, timestamp_ms=timestamp_ms)
 
 
 def _of(table: Table, project: str, run_id: str) -> list[Any]:

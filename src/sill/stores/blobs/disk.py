@@ -19,6 +19,7 @@ from sill.core.errors import Conflict
 from sill.core.names import shorten
 from sill.stores.blobs.port import check_object_name, damaged, fan_out, no_blob, no_object, sha256
 from sill.stores.blobs.spool import Spool, digest_of, make_spool_folder, spool_file, spool_stream
+from sill.stores.blobs.verified import Verified
 
 
 class DiskBlobs:
@@ -33,6 +34,7 @@ class DiskBlobs:
         for name in ("blobs", "named", "sums"):
             _make_folders(self._root / name, self._root.parent)
         self._spool = make_spool_folder(self._root / "spool")
+        self._verified = Verified()
 
     def put_bytes(self, data: bytes) -> str:
         """Keep the bytes; returns their digest."""
@@ -75,6 +77,21 @@ class DiskBlobs:
             file.close()
             raise damaged(f"blob {digest}")
         file.seek(0)
+        return file
+
+    def open_range(self, digest: str, start: int, end: int) -> BinaryIO:
+        """A file at the place where the range starts; the whole was verified."""
+        try:
+            file = self._blob(digest).open("rb")
+        except FileNotFoundError as missing:
+            raise no_blob(digest) from missing
+        state = _state(file)
+        if not self._verified.holds(digest, state):
+            if digest_of(file) != digest:
+                file.close()
+                raise damaged(f"blob {digest}")
+            self._verified.note(digest, state)
+        file.seek(start)
         return file
 
     def size(self, digest: str) -> int:
@@ -191,6 +208,12 @@ class DiskBlobs:
     def _sum(self, name: str) -> Path:
         # The ending keeps the digests of `a` and of `a/b` apart: one is a file, the other's folder is not.
         return self._root / "sums" / f"{check_object_name(name)}.sha256"
+
+
+def _state(file: BinaryIO) -> tuple[int, ...]:
+    """What changes when anything is written to the file."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _taken(name: str) -> Conflict:

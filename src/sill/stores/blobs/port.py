@@ -55,6 +55,13 @@ class Blobs(Protocol):
         """The bytes as a file open for reading, verified before it is handed out. Errors as `get`."""
         ...
 
+    def open_range(self, digest: str, start: int, end: int) -> BinaryIO:
+        """A file whose next `end - start` bytes are those of the blob from `start` on.
+
+        The whole blob is verified first, unless it was lately and has not changed since (`verified`). Errors as `get`.
+        """
+        ...
+
     def size(self, digest: str) -> int:
         """Size in bytes, unverified.
 

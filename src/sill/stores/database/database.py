@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, insert, select, text
+from sqlalchemy import Connection, Engine, Transaction, delete, insert, select, text
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -25,6 +25,7 @@ from sill.core.clock import Clock
 from sill.core.errors import Conflict, InvalidValue, Limited, SillError, Unavailable
 from sill.core.events import Event
 from sill.stores.database.chain import append, event_hash, read_head
+from sill.stores.database.driver import savepoint
 from sill.stores.database.engines import READERS, open_engines
 from sill.stores.database.schema import idempotency
 
@@ -176,39 +177,58 @@ class Database:
     def _commit(self, group: list[_Write]) -> None:
         """One transaction for the whole group; answers are given only after it is on disk."""
         transaction = ""
-        before = after = (0, "")
+        head: tuple[int, str] | None = None
         try:
-            with self.engine.connect() as connection, connection.begin():
+            with self.engine.connect() as connection, connection.begin() as whole:
                 if self.is_postgres:
                     transaction = _take_turn(connection)
-                before = after = read_head(connection)
-                for write in group:
-                    after = self._run(connection, write, after)
+                if len(group) == 1:
+                    head = self._run_alone(connection, group[0], whole)
+                else:
+                    for write in group:
+                        head = self._run(connection, write, head)
         except BaseException as broken:
             outcome = self._outcome(transaction) if transaction else "aborted"
             if outcome != "committed":
                 _fail(group, broken, outcome)
                 return
-        if after != before:
-            self._tell(after[0])
+        if head is not None:
+            self._tell(head[0])
         for write in group:
             if write.error is not None:
                 write.answer.set_exception(write.error)
             else:
                 write.answer.set_result(write.result)
 
-    def _run(self, connection: Connection, write: _Write, head: tuple[int, str]) -> tuple[int, str]:
+    def _run(self, connection: Connection, write: _Write, head: tuple[int, str] | None) -> tuple[int, str] | None:
         """Run one write in a savepoint; return the head of the log after it. Its error is its own, whatever it is."""
-        tx = Tx(connection, self.clock.now_us())
         try:
-            with connection.begin_nested():
-                write.result = write.work(tx)
-                return append(connection, tx.emitted, head, tx.now_us)
+            with savepoint(connection):
+                return self._done(connection, write, head)
         except Exception as refused:
             if not _is_whole(connection, refused):
                 raise
             write.error = _as_error(refused)
             return head
+
+    def _run_alone(self, connection: Connection, write: _Write, whole: Transaction) -> tuple[int, str] | None:
+        """The same for a write that is its whole group: the transaction itself is its savepoint, which saves two."""
+        try:
+            return self._done(connection, write, None)
+        except Exception as refused:
+            if not _is_whole(connection, refused):
+                raise
+            whole.rollback()
+            write.error = _as_error(refused)
+            return None
+
+    def _done(self, connection: Connection, write: _Write, head: tuple[int, str] | None) -> tuple[int, str] | None:
+        """The head of the log after the write; None as long as nobody needed to know it."""
+        tx = Tx(connection, self.clock.now_us())
+        write.result = write.work(tx)
+        if not tx.emitted:
+            return head
+        return append(connection, tx.emitted, head or read_head(connection), tx.now_us)
 
     def _outcome(self, transaction: str) -> str:
         """`committed`, `aborted` or `unknown`: PostgreSQL may have committed before the connection broke."""

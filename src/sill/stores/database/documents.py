@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 
 from sill.core.errors import Conflict, InvalidValue, NotFound
+from sill.stores.database import references
 from sill.stores.database.database import Tx
 from sill.stores.database.schema import key_type, metadata
 
@@ -46,16 +48,24 @@ class Documents(Generic[T]):
         kind: the struct.
         key: the field that names a value within its project: `name` or `id`.
         columns: further text, enum, integer or true/false fields to keep as indexed columns, for `where`.
+        plain: the same without an index each, for queries and indexes that the stage writes itself.
         noun: how messages call one value; by default the table's name without its `s`.
     """
 
     def __init__(
-        self, table: str, kind: type[T], *, key: str = "name", columns: tuple[str, ...] = (), noun: str = ""
+        self,
+        table: str,
+        kind: type[T],
+        *,
+        key: str = "name",
+        columns: tuple[str, ...] = (),
+        plain: tuple[str, ...] = (),
+        noun: str = "",
     ) -> None:
         self.kind = kind
         self.key = key
         self.noun = noun or table.removesuffix("s").replace("_", " ")
-        self.columns = columns
+        self.columns = columns + plain
         types = {field.name: field.type for field in msgspec.structs.fields(kind)}
         self.table = Table(
             table,
@@ -64,10 +74,13 @@ class Documents(Generic[T]):
             Column("key", key_type(300), primary_key=True),
             Column("revision", BigInteger, nullable=False),
             Column("updated_us", BigInteger, nullable=False),
-            *(Column(name, _column_type(table, name, types[name]), nullable=False) for name in columns),
+            *(Column(name, _column_type(table, name, types[name]), nullable=False) for name in self.columns),
             Column("doc", Text, nullable=False),
             *(Index(f"{table}_{name}", "project", name) for name in columns),
         )
+
+        t = self.table  # made once: to put a statement together takes longer than to run it
+        self._one = select(t.c.doc).where(t.c.project == bindparam("of"), t.c.key == bindparam("named"))
 
     def get(self, connection: Connection, project: str, key: str) -> T:
         """The value.
@@ -75,18 +88,12 @@ class Documents(Generic[T]):
         Raises:
             NotFound: it is not there, or is another tenant's.
         """
-        found = self.find(connection, project, key)
-        if found is None:
-            raise NotFound(
-                f"no {self.noun} {key!r} in project {project!r}.", fix=f"List the {self.noun}s of the project."
-            )
-        return found
+        return self._read(self._doc(connection, project, key))
 
     def find(self, connection: Connection, project: str, key: str) -> T | None:
         """The value, or None."""
-        t = self.table
-        row = connection.execute(select(t.c.doc).where(t.c.project == project, t.c.key == key)).first()
-        return None if row is None else self._read(row.doc)
+        doc = self._find_doc(connection, project, key)
+        return None if doc is None else self._read(doc)
 
     def page(
         self,
@@ -133,7 +140,9 @@ class Documents(Generic[T]):
         if self.find(tx.connection, project, key) is not None:
             raise Conflict(f"{self.noun} {key!r} exists already in project {project!r}.", fix="Choose another name.")
         fresh = msgspec.structs.replace(value, revision=1)
-        tx.execute(insert(self.table).values(project=project, key=key, **self._row(tx, fresh)))
+        row = self._row(tx, fresh)
+        tx.execute(insert(self.table).values(project=project, key=key, **row))
+        references.note(tx.connection, self.table, project, key, "", row["doc"])
         return fresh
 
     def replace(self, tx: Tx, value: T, *, expected_revision: int = 0) -> T:
@@ -147,7 +156,8 @@ class Documents(Generic[T]):
         """
         project, key = self._key(value)
         expected = expected_revision or value.revision  # type: ignore[attr-defined]
-        current = self.get(tx.connection, project, key).revision  # type: ignore[attr-defined]
+        before = self._doc(tx.connection, project, key)
+        current = self._read(before).revision  # type: ignore[attr-defined]
         if current != expected:
             raise Conflict(
                 f"{self.noun} {key!r} is at revision {current}, the change was made from {expected}.",
@@ -155,8 +165,9 @@ class Documents(Generic[T]):
                 revision=current,
             )
         changed = msgspec.structs.replace(value, revision=current + 1)
-        t = self.table
-        tx.execute(update(t).where(t.c.project == project, t.c.key == key).values(**self._row(tx, changed)))
+        t, row = self.table, self._row(tx, changed)
+        tx.execute(update(t).where(t.c.project == project, t.c.key == key).values(**row))
+        references.note(tx.connection, t, project, key, before, row["doc"])
         return changed
 
     def put(self, tx: Tx, value: T) -> T:
@@ -173,8 +184,20 @@ class Documents(Generic[T]):
         Raises:
             NotFound: it is not there.
         """
-        self.get(tx.connection, project, key)
+        before = self._doc(tx.connection, project, key)
         tx.execute(delete(self.table).where(self.table.c.project == project, self.table.c.key == key))
+        references.note(tx.connection, self.table, project, key, before, "")
+
+    def _find_doc(self, connection: Connection, project: str, key: str) -> str | None:
+        return connection.execute(self._one, {"of": project, "named": key}).scalar_one_or_none()
+
+    def _doc(self, connection: Connection, project: str, key: str) -> str:
+        doc = self._find_doc(connection, project, key)
+        if doc is None:
+            raise NotFound(
+                f"no {self.noun} {key!r} in project {project!r}.", fix=f"List the {self.noun}s of the project."
+            )
+        return doc
 
     def _key(self, value: T) -> tuple[str, str]:
         return value.project, str(getattr(value, self.key))  # type: ignore[attr-defined]

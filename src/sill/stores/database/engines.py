@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from sill.core.errors import InvalidValue, PluginMissing
+from sill.stores.database import driver
 
 READERS = 8
 READERS_EXTRA = 24
@@ -68,7 +69,7 @@ def _sqlite(address: URL, size: int, extra: int, begin_with: str) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # The writer takes the write lock at once, so that it can never fail to upgrade a read lock.
-        connection.exec_driver_sql(begin_with)
+        driver.execute(connection, begin_with)
 
     return engine
 

@@ -115,23 +115,13 @@ def _points(after: Aftermath) -> Faults:
     """Metric batches: all points or none, each once."""
     faults: Faults = []
     for metric in sorted({write.facts["metric"] for write in after.ledger.writes("metrics")}):
-        seen = Counter(point.step for point in _history(after, metric))
+        seen = Counter(point.step for point in Runs(after.client).points(after.prepared.long_run, metric))
         for write in after.ledger.writes("metrics"):
             if write.facts["metric"] == metric:
                 steps = [seen.pop(write.facts["start"] + n, 0) for n in range(POINTS)]
                 faults += _all_or_none(write, steps, f"points of {metric}")
         faults += [f"{metric} has points nobody sent: {dict(seen)}"] if seen else []
     return faults
-
-
-def _history(after: Aftermath, metric: str) -> Iterator[Any]:
-    step: int | None = None
-    while True:
-        points = Runs(after.client).history(after.prepared.long_run, metric, step)
-        yield from points
-        if not points:
-            return
-        step = points[-1].step
 
 
 def _last_words(after: Aftermath) -> Faults:

@@ -1,0 +1,1 @@
+"""What the scheduler comes to on public traces, beside what was published."""

@@ -1,0 +1,116 @@
+"""Reads the protobuf wire format: fields, their numbers and their raw values. What they mean is left to the callers.
+
+A hundred lines instead of a library: only messages of one small schema are read here, and each length, depth and
+number is checked before it is used. Source: protobuf.dev/programming-guides/encoding.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sill.core.errors import InvalidValue
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_VARINT_BYTES_MAX = 10
+_FIELD_MAX = 2**29 - 1
+
+
+class Field(NamedTuple):
+    """One field of a message: its number, its wire type and its value (bytes of a `BYTES` field, else a number)."""
+
+    number: int
+    wire: int
+    integer: int
+    content: memoryview
+
+
+_NOTHING = memoryview(b"")
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """The fields of a message, in the order they were sent.
+
+    Raises:
+        InvalidValue: the message ends too early, or holds what the format does not know.
+    """
+    at, end = 0, len(message)
+    while at < end:
+        key, at = _varint(message, at)
+        number, wire = key >> 3, key & 7
+        if not 1 <= number <= _FIELD_MAX:
+            raise malformed(f"field number {number}")
+        if wire == VARINT:
+            integer, at = _varint(message, at)
+            yield Field(number, wire, integer, _NOTHING)
+        elif wire == BYTES:
+            length, at = _varint(message, at)
+            yield Field(number, wire, 0, _piece(message, at, length))
+            at += length
+        elif wire in (FIXED64, FIXED32):
+            width = 8 if wire == FIXED64 else 4
+            piece = _piece(message, at, width)
+            yield Field(number, wire, int.from_bytes(piece, "little"), piece)
+            at += width
+        else:
+            raise malformed(f"wire type {wire}")
+
+
+def text(field: Field) -> str:
+    """A string field."""
+    try:
+        return bytes(content(field)).decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        raise malformed("text that is not UTF-8") from wrong
+
+
+def content(field: Field) -> memoryview:
+    """The bytes of a string, bytes or message field."""
+    if field.wire != BYTES:
+        raise malformed(f"field {field.number} of wire type {field.wire}")
+    return field.content
+
+
+def number(field: Field) -> int:
+    """An unsigned number or enum."""
+    if field.wire == BYTES:
+        raise malformed(f"field {field.number} of wire type {field.wire}")
+    return field.integer
+
+
+def signed(field: Field) -> int:
+    """An int64."""
+    value = number(field)
+    return value - 2**64 if value >= 2**63 else value
+
+
+def double(field: Field) -> float:
+    """A double."""
+    if field.wire != FIXED64:
+        raise malformed(f"field {field.number} of wire type {field.wire}")
+    return float(struct.unpack("<d", field.content)[0])
+
+
+def malformed(what: str) -> InvalidValue:
+    """The error for a message that is none."""
+    return InvalidValue(f"the protobuf message is malformed: {what}.", fix="Send OTLP as its exporters do.")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(_VARINT_BYTES_MAX):
+        if at >= len(message):
+            raise malformed("it ends within a number")
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << (7 * shift)
+        if byte < 0x80:
+            if value >= 2**64:
+                raise malformed("a number of more than 64 bits")
+            return value, at
+    raise malformed(f"a number of more than {_VARINT_BYTES_MAX} bytes")
+
+
+def _piece(message: memoryview, at: int, length: int) -> memoryview:
+    if length > len(message) - at:
+        raise malformed(f"a field of {length} bytes where {len(message) - at} are left")
+    return message[at : at + length]

@@ -1,0 +1,1 @@
+"""Evaluation datasets: what applications are asked, and what should come of it."""

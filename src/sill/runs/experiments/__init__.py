@@ -1,0 +1,1 @@
+"""Experiments: what runs are grouped in. Names and rules are MLflow's."""

@@ -1,0 +1,106 @@
+"""A job as the state keeps it, and the lines waiting jobs stand in."""
+
+from bisect import bisect_left, insort
+from enum import IntEnum
+
+from sill.scheduler.ledger import MILLI
+from sill.scheduler.placement import Need
+from sill.scheduler.queues import Amounts, QueueNode
+from sill.scheduler.types import Job, Slot
+
+Rank = tuple[int, int, float, int, int]
+"""Sorts waiting jobs: higher priority, those sent back, the order's index, earlier submission, arrival."""
+
+
+class Phase(IntEnum):
+    """Where a job stands. `AWAY` waits for a time, `STOPPING` still holds its place."""
+
+    WAITING = 0
+    AWAY = 1
+    RUNNING = 2
+    STOPPING = 3
+    GONE = 4
+
+
+class Entry:
+    """One job: what it asks for, where it stands, what it has had."""
+
+    __slots__ = (
+        *("accelerator", "amounts", "attained_us", "attempt", "away_us", "changes_us", "front"),
+        *("is_withdrawn", "job", "key", "leaf", "need", "number", "phase", "placed", "preemptions"),
+        *("rank", "saved_us", "started_us", "waiting_us"),
+    )
+
+    def __init__(self, job: Job, need: Need, leaf: QueueNode, number: int) -> None:
+        self.job = job
+        self.need = need
+        self.leaf = leaf
+        self.number = number
+        """Order of arrival."""
+        self.phase = Phase.AWAY
+        self.attempt = 0
+        self.attained_us = 0
+        """Work done in attempts before this one, that was not lost."""
+        self.started_us = 0
+        self.saved_us = 0
+        """When the running attempt last saved its state."""
+        self.away_us = 0
+        """Until when one that is put aside stays there."""
+        self.waiting_us = 0
+        """Since when it could start and did not."""
+        self.preemptions = 0
+        self.front = 0
+        """-1 for one that was stopped for others: it comes before its equals."""
+        self.key = 0.0
+        self.changes_us = 0
+        """When the index of the running job changes next."""
+        self.rank: Rank = (0, 0, 0.0, 0, 0)
+        self.placed: tuple[Slot, ...] = ()
+        self.accelerator = ""
+        self.amounts: Amounts = ()
+        self.is_withdrawn = False
+
+    @property
+    def devices(self) -> float:
+        """Accelerators it asks for in all; its cpus if it needs none, so that orders by service work for both."""
+        return (self.need.devices or self.need.cpus * self.need.workers or MILLI) / MILLI
+
+    def work_us(self, now_us: int) -> int:
+        """Work it has had so far. The start of a later attempt costs `restart_s`, which is no work."""
+        if self.phase is not Phase.RUNNING and self.phase is not Phase.STOPPING:
+            return self.attained_us
+        passed = now_us - self.started_us
+        if self.attempt > 1:
+            passed -= round(self.job.restart_s * 1e6)
+        return self.attained_us + max(passed, 0)
+
+    def slot_on(self, node: str) -> Slot:
+        """Its workers on a node it has some on."""
+        return next(slot for slot in self.placed if slot.node == node)
+
+
+class Line:
+    """Jobs of one queue and one class of need, the best first. Where its first does not fit, none does."""
+
+    __slots__ = ("barred", "leaf", "need", "waiting")
+
+    def __init__(self, leaf: QueueNode, need: Need) -> None:
+        self.leaf = leaf
+        self.need = need
+        self.waiting: list[tuple[Rank, Entry]] = []
+        self.barred: tuple[QueueNode, int] | None = None
+        """The queue and resource whose limit holds the line back; None if none does."""
+
+    def add(self, entry: Entry) -> None:
+        """Enter a job by its rank."""
+        insort(self.waiting, (entry.rank, entry))
+
+    def remove(self, entry: Entry) -> None:
+        """Take a job out."""
+        at = bisect_left(self.waiting, (entry.rank,))
+        del self.waiting[at]
+
+    @property
+    def head(self) -> Entry:
+        """The first; the line must not be empty."""
+        return self.waiting[0][1]

@@ -1,0 +1,204 @@
+"""How the state changes with what happened and with what was decided: the two halves of one step of the journal.
+
+Events may come twice, late or out of order: an attempt that is not the running one changes nothing. Time never runs
+backwards: an earlier time than the last is taken as the last.
+"""
+
+from collections.abc import Iterable
+
+from sill.scheduler.entries import Phase
+from sill.scheduler.state import Reservation, State
+from sill.scheduler.types import (
+    Action,
+    Checkpointed,
+    Cluster,
+    Ended,
+    Event,
+    NodeJoined,
+    NodeLeft,
+    Observed,
+    Policy,
+    Preempt,
+    Queue,
+    QueuesSet,
+    Reserve,
+    Running,
+    Slot,
+    Start,
+    Step,
+    Stopped,
+    Submitted,
+    Withdrawn,
+)
+
+
+def fold(cluster: Cluster, policy: Policy, queues: Iterable[Queue], journal: Iterable[Step]) -> State:
+    """The state after a journal, without deciding anything again."""
+    state = State(cluster, policy, queues)
+    for step in journal:
+        happen(state, step.event, step.now_us)
+        for action in step.actions:
+            enact(state, action)
+        if step.is_decided:
+            settle(state)
+    return state
+
+
+def happen(state: State, event: Event, now_us: int) -> None:
+    """Take in what happened."""
+    state.now_us = max(state.now_us, now_us)
+    match event:
+        case Submitted(job=job):
+            if job.id not in state.entries:
+                state.enqueue(state.admit(job))
+        case Ended():
+            _ended(state, event)
+        case Stopped():
+            _stopped(state, event)
+        case Withdrawn(job_id=job_id):
+            _withdrawn(state, job_id)
+        case Checkpointed():
+            entry = state.running.get(event.job_id)
+            if entry is not None and entry.attempt == event.attempt:
+                entry.saved_us = state.now_us
+        case Observed(job=job, runtime_s=runtime_s):
+            state.predictor.learn(job, runtime_s)
+        case Running():
+            _found_running(state, event)
+        case NodeJoined(node=node):
+            state.touched |= 1 << state.ledger.join(node)
+            state.resources.measure(state.ledger)
+        case NodeLeft():
+            _left(state, event)
+        case QueuesSet(queues=queues):
+            state.tree.declare(queues)
+            for line in state.lines:
+                line.barred = None
+        case _:
+            pass
+    _pass_time(state)
+
+
+def enact(state: State, action: Action) -> None:
+    """Take in what was decided."""
+    entry = state.entries.get(action.job_id)
+    if entry is None:
+        return
+    match action:
+        case Start(accelerator=accelerator, slots=slots):
+            if entry.phase is Phase.WAITING:
+                state.restore(entry, accelerator, slots)
+        case Preempt(for_job=for_job):
+            stop(state, action.job_id, for_job)
+        case Reserve(accelerator=accelerator, slots=slots, start_us=start_us):
+            spread = [(state.ledger.by_name[slot.node], slot.workers) for slot in slots]
+            state.keep(Reservation(entry, accelerator, spread, start_us, state.now_us))
+
+
+def stop(state: State, job_id: str, for_job: str) -> None:
+    """A running job is being stopped. One stopped at a reservation's start goes to the front of its line again."""
+    entry = state.entries[job_id]
+    entry.phase = Phase.STOPPING
+    kept = state.reservations.get(for_job)
+    if kept is not None:
+        kept.victims.add(job_id)
+        entry.front = -1 if kept.made_us < state.now_us else 0
+
+
+def settle(state: State) -> None:
+    """Forget what was freed: the decision has seen it."""
+    state.touched = 0
+    state.loosened.clear()
+
+
+def slots_of(state: State, spread: Iterable[tuple[int, int]]) -> tuple[Slot, ...]:
+    """A spread by the names of its nodes; devices are given at the start."""
+    return tuple(Slot(state.ledger.machines[index].spec.name, workers) for index, workers in spread)
+
+
+def _ended(state: State, event: Ended) -> None:
+    entry = state.running.get(event.job_id)
+    if entry is None or entry.attempt != event.attempt:
+        return
+    work_s = entry.work_us(state.now_us) / 1e6
+    _gone(state, event.job_id)
+    state.vacate(entry)
+    state.forget(entry)
+    if event.is_success:
+        state.predictor.learn(entry.job, work_s)
+        state.order.learn(entry, work_s)
+
+
+def _stopped(state: State, event: Stopped) -> None:
+    entry = state.running.get(event.job_id)
+    if entry is None or entry.attempt != event.attempt:
+        return
+    entry.attained_us = max(entry.work_us(state.now_us) - round(event.lost_s * 1e6), 0)
+    _gone(state, event.job_id)
+    state.vacate(entry)
+    if entry.is_withdrawn:
+        state.forget(entry)
+        return
+    if entry.phase is Phase.STOPPING:
+        entry.preemptions += 1
+    if event.not_before_us > state.now_us:
+        state.defer(entry, event.not_before_us)
+    else:
+        state.enqueue(entry)
+
+
+def _gone(state: State, job_id: str) -> None:
+    """Nobody waits for its end any more."""
+    for kept in state.reservations.values():
+        kept.victims.discard(job_id)
+
+
+def _withdrawn(state: State, job_id: str) -> None:
+    entry = state.entries.get(job_id)
+    if entry is None:
+        return
+    if entry.phase in (Phase.RUNNING, Phase.STOPPING):
+        entry.is_withdrawn = True
+        return
+    state.dequeue(entry)
+    state.forget(entry)
+
+
+def _found_running(state: State, event: Running) -> None:
+    entry = state.entries.get(event.job.id)
+    if entry is None:
+        entry = state.admit(event.job)
+        entry.phase = Phase.AWAY
+    if entry.phase in (Phase.RUNNING, Phase.STOPPING):
+        return
+    state.restore(entry, event.accelerator, event.slots)
+    entry.attempt = event.attempt
+    entry.started_us = event.started_us or state.now_us
+    entry.attained_us = round(event.attained_s * 1e6)
+
+
+def _left(state: State, event: NodeLeft) -> None:
+    index = state.ledger.by_name.get(event.name)
+    if index is None:
+        return
+    state.ledger.leave(index)
+    for kept in list(state.reservations.values()):
+        if kept.mask >> index & 1:
+            state.unkeep(kept.entry.job.id)
+    if event.is_lost:
+        state.lost.update(state.ledger.machines[index].jobs)
+
+
+def _pass_time(state: State) -> None:
+    """What was to happen by now."""
+    for at_us, what in state.due():
+        entry = state.entries.get(what)
+        if entry is None:
+            continue
+        if entry.phase is Phase.AWAY:
+            if entry.away_us <= state.now_us:
+                state.return_to_line(entry)
+        elif entry.phase is Phase.WAITING:
+            state.look_at_waiting(entry)
+        elif entry.phase is Phase.RUNNING and entry.changes_us == at_us:
+            state.watch_index(entry)

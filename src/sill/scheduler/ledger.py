@@ -1,0 +1,350 @@
+"""What is free on which node, down to the single device. Sets of nodes are integers: bit `i` stands for node `i`.
+
+With that, "nodes with three free H100, in this place, with that label, not kept for others" is four `&` of integers
+of as many bits as there are nodes (1.6 kB for 12,500), and the answer does not depend on the order things happened in.
+Nodes are numbered by site, domains and name, so that a rack is a run of neighbouring bits.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from sill.core.errors import InvalidValue
+from sill.scheduler.types import Cluster, Node
+
+MILLI = 1000
+"""One device, or one cpu, in the integer parts that are counted."""
+PARTS = 20
+"""Partly used devices are indexed by how many twentieths of them are free."""
+NODES_MAX = 200_000
+DEVICES_MAX = 64
+"""Most devices of one type in one node."""
+_CPU_STEPS = tuple(MILLI * step for step in (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512))
+_MEMORY_STEPS = tuple(2**30 * 2**power for power in range(13))
+
+
+class Machine:
+    """One node as the ledger keeps it: what it has and what is free now."""
+
+    __slots__ = ("cpus_free", "devices", "domains", "index", "jobs", "memory_free", "spec", "total_cpus", "whole")
+
+    def __init__(self, index: int, spec: Node, domains: tuple[int, ...]) -> None:
+        self.index = index
+        self.spec = spec
+        self.domains = domains
+        """Index of its domain at each level."""
+        self.total_cpus = round(spec.cpus * MILLI)
+        self.cpus_free = self.total_cpus
+        self.memory_free = spec.memory_bytes
+        self.devices = {name: [MILLI] * count for name, count in spec.accelerators.items()}
+        """Free thousandths of each device."""
+        self.whole = dict(spec.accelerators)
+        """Devices nobody uses, by type."""
+        self.jobs: dict[str, None] = {}
+        """Ids of jobs with a worker here, in the order they came."""
+
+
+class Domain:
+    """One rack, block or the like: its nodes, and how many of its devices are free."""
+
+    __slots__ = ("free", "level", "mask", "name")
+
+    def __init__(self, name: str, level: int) -> None:
+        self.name = name
+        self.level = level
+        self.mask = 0
+        self.free: dict[str, int] = {}
+
+
+class Devices:
+    """Where devices of one type are free: `whole[k]` are the nodes with at least `k` unused ones, `parts[q]` those with
+    a partly used one of which at least `q` twentieths are free."""
+
+    __slots__ = ("parts", "total", "whole")
+
+    def __init__(self, most: int) -> None:
+        self.whole = [0] * (most + 2)
+        self.parts = [0] * (PARTS + 2)
+        self.total = 0
+
+
+class Ledger:
+    """All nodes, and who holds what."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.levels = cluster.levels
+        self.places = {site.name: site.place or site.name for site in cluster.sites}
+        self.machines: list[Machine] = []
+        self.by_name: dict[str, int] = {}
+        self.up = 0
+        """Nodes that take new work."""
+        self.devices: dict[str, Devices] = {}
+        self.domains: list[list[Domain]] = [[] for _ in cluster.levels]
+        self.domains_by_free: list[dict[str, dict[int, int]]] = [{} for _ in cluster.levels]
+        """Domains (one bit each) of each level by type and by how many whole devices are free in them."""
+        self.labelled: dict[tuple[str, str], int] = {}
+        self.placed: dict[str, int] = {}
+        """Nodes by the place they are in."""
+        self.cpus_total = 0
+        self.memory_total = 0
+        self.generation = 0
+        """Counts changes of the set of nodes, for what is derived from it."""
+        self._cpus = [0] * len(_CPU_STEPS)
+        self._memory = [0] * len(_MEMORY_STEPS)
+        self._domain_index: list[dict[tuple[str, ...], int]] = [{} for _ in cluster.levels]
+        for each in cluster.types:
+            self.devices[each.name] = Devices(0)
+        for node in sorted(cluster.nodes, key=lambda each: (each.site, each.domains, each.name)):
+            self.join(node)
+
+    def join(self, node: Node) -> int:
+        """Add a node, or take one back that had left; its index.
+
+        Raises:
+            InvalidValue: it has too many devices, or not one domain for each level.
+        """
+        known = self.by_name.get(node.name)
+        if known is not None:
+            if self.machines[known].spec == node or self.machines[known].jobs:
+                self._set_up(known)
+                return known
+            self._forget(known)
+        if any(not 0 <= count <= DEVICES_MAX for count in node.accelerators.values()):
+            raise InvalidValue(f"node {node.name!r} has more than {DEVICES_MAX} devices of a type.", field="node")
+        if len(node.domains) != len(self.levels):
+            raise InvalidValue(
+                f"node {node.name!r} names {len(node.domains)} domains, there are {len(self.levels)} levels.",
+                field="domains",
+            )
+        index = len(self.machines) if known is None else known
+        domains = tuple(self._domain(level, node.domains[: level + 1]) for level in range(len(self.levels)))
+        machine = Machine(index, node, domains)
+        if known is None:
+            self.machines.append(machine)
+        else:
+            self.machines[known] = machine
+        self.by_name[node.name] = index
+        self._index(machine)
+        self._set_up(index)
+        return index
+
+    def leave(self, index: int) -> None:
+        """The node takes no new work. What runs there still holds its place until it is released."""
+        self.up &= ~(1 << index)
+        self.generation += 1
+
+    def fits(self, index: int, cpus: int, memory: int, accelerator: str, milli: int) -> int:
+        """How many workers of this need have room on the node now."""
+        machine = self.machines[index]
+        room = 1 << 30
+        if milli >= MILLI:
+            room = machine.whole.get(accelerator, 0) // (milli // MILLI)
+        elif milli:
+            room = sum(free // milli for free in machine.devices.get(accelerator, ()))
+        if cpus:
+            room = min(room, machine.cpus_free // cpus)
+        if memory:
+            room = min(room, machine.memory_free // memory)
+        return max(room, 0)
+
+    def with_room(self, cpus: int, memory: int, accelerator: str, milli: int) -> int:
+        """Nodes that may have room for one worker: none is missing, a few may turn out not to have it."""
+        mask = self.up
+        if milli:
+            devices = self.devices.get(accelerator)
+            if devices is None:
+                return 0
+            if milli >= MILLI:
+                wanted = milli // MILLI
+                mask &= devices.whole[wanted] if wanted < len(devices.whole) else 0
+            else:
+                part = milli * PARTS // MILLI
+                mask &= devices.whole[1] | devices.parts[part] if part else devices.whole[0]
+        if cpus:
+            step = bisect_right(_CPU_STEPS, cpus) - 1
+            if step >= 0:
+                mask &= self._cpus[step]
+        if memory:
+            step = bisect_right(_MEMORY_STEPS, memory) - 1
+            if step >= 0:
+                mask &= self._memory[step]
+        return mask
+
+    def take(
+        self,
+        index: int,
+        job_id: str,
+        workers: int,
+        cpus: int,
+        memory: int,
+        accelerator: str,
+        milli: int,
+        devices: tuple[int, ...] = (),
+    ) -> tuple[int, ...]:
+        """Give `workers` their part of the node; the devices, worker after worker.
+
+        What runs already is given even where it does not fit (the node may have shrunk); nothing else is then.
+        Whole devices are the first unused ones; a part is taken from the device with least left that still has it.
+        """
+        machine = self.machines[index]
+        self._move_plain(machine, -cpus * workers, -memory * workers)
+        machine.jobs[job_id] = None
+        if not milli:
+            return ()
+        free = machine.devices[accelerator]
+        given = devices or _choose(free, workers, milli)
+        share = min(milli, MILLI)
+        before = _best_part(free) if milli < MILLI else 0
+        for device in given:
+            free[device] -= share
+        self._move_devices(machine, accelerator, before, milli < MILLI)
+        return given
+
+    def release(
+        self,
+        index: int,
+        job_id: str,
+        workers: int,
+        cpus: int,
+        memory: int,
+        accelerator: str,
+        milli: int,
+        devices: tuple[int, ...],
+    ) -> None:
+        """Give back what `take` gave."""
+        machine = self.machines[index]
+        machine.jobs.pop(job_id, None)
+        self._move_plain(machine, cpus * workers, memory * workers)
+        if not milli:
+            return
+        free = machine.devices[accelerator]
+        share = min(milli, MILLI)
+        before = _best_part(free) if milli < MILLI else 0
+        for device in devices:
+            free[device] += share
+        self._move_devices(machine, accelerator, before, milli < MILLI)
+
+    def _set_up(self, index: int) -> None:
+        self.up |= 1 << index
+        self.generation += 1
+
+    def _domain(self, level: int, path: tuple[str, ...]) -> int:
+        """Index of the domain at the level; a rack is known by the names of all that is around it."""
+        known = self._domain_index[level]
+        if path not in known:
+            known[path] = len(self.domains[level])
+            self.domains[level].append(Domain("/".join(path), level))
+        return known[path]
+
+    def _index(self, machine: Machine) -> None:
+        """Enter a node into every set it belongs to."""
+        bit = 1 << machine.index
+        for key, value in machine.spec.labels.items():
+            self.labelled[key, value] = self.labelled.get((key, value), 0) | bit
+        place = self.places.get(machine.spec.site, machine.spec.site)
+        self.placed[place] = self.placed.get(place, 0) | bit
+        self.cpus_total += machine.total_cpus
+        self.memory_total += machine.spec.memory_bytes
+        for name, count in machine.spec.accelerators.items():
+            devices = self.devices.setdefault(name, Devices(0))
+            devices.whole.extend([0] * (count + 2 - len(devices.whole)))
+            devices.total += count
+            for wanted in range(count + 1):
+                devices.whole[wanted] |= bit
+        for level, domain in enumerate(machine.domains):
+            where = self.domains[level][domain]
+            where.mask |= bit
+            for name, count in machine.spec.accelerators.items():
+                self._move_domain(level, domain, name, count)
+        _mark(self._cpus, _CPU_STEPS, 0, machine.cpus_free, bit)
+        _mark(self._memory, _MEMORY_STEPS, 0, machine.memory_free, bit)
+
+    def _forget(self, index: int) -> None:
+        """Take an idle node out of every set: it comes back as another machine."""
+        machine, bit = self.machines[index], 1 << index
+        self.labelled = {label: mask & ~bit for label, mask in self.labelled.items()}
+        self.placed = {place: mask & ~bit for place, mask in self.placed.items()}
+        self.cpus_total -= machine.total_cpus
+        self.memory_total -= machine.spec.memory_bytes
+        for name, count in machine.spec.accelerators.items():
+            devices = self.devices[name]
+            devices.total -= count
+            devices.whole = [mask & ~bit for mask in devices.whole]
+            devices.parts = [mask & ~bit for mask in devices.parts]
+            for level, domain in enumerate(machine.domains):
+                self._move_domain(level, domain, name, -count)
+        for level, domain in enumerate(machine.domains):
+            self.domains[level][domain].mask &= ~bit
+        self._cpus = [mask & ~bit for mask in self._cpus]
+        self._memory = [mask & ~bit for mask in self._memory]
+
+    def _move_domain(self, level: int, domain: int, accelerator: str, change: int) -> None:
+        """Count whole devices that became free, or not free, in a domain."""
+        where, bit = self.domains[level][domain], 1 << domain
+        before = where.free.get(accelerator, 0)
+        by_free = self.domains_by_free[level].setdefault(accelerator, {})
+        by_free[before] = by_free.get(before, 0) & ~bit
+        by_free[before + change] = by_free.get(before + change, 0) | bit
+        where.free[accelerator] = before + change
+
+    def _move_plain(self, machine: Machine, cpus: int, memory: int) -> None:
+        bit = 1 << machine.index
+        if cpus:
+            _mark(self._cpus, _CPU_STEPS, machine.cpus_free, machine.cpus_free + cpus, bit)
+            machine.cpus_free += cpus
+        if memory:
+            _mark(self._memory, _MEMORY_STEPS, machine.memory_free, machine.memory_free + memory, bit)
+            machine.memory_free += memory
+
+    def _move_devices(self, machine: Machine, accelerator: str, part_before: int, is_part: bool) -> None:
+        """Bring the sets up to date after devices of one node changed."""
+        free = machine.devices[accelerator]
+        before, now = machine.whole[accelerator], free.count(MILLI)
+        sets, bit = self.devices[accelerator], 1 << machine.index
+        if now != before:
+            machine.whole[accelerator] = now
+            for wanted in range(min(before, now) + 1, max(before, now) + 1):
+                sets.whole[wanted] ^= bit
+            for level, domain in enumerate(machine.domains):
+                self._move_domain(level, domain, accelerator, now - before)
+        if is_part:
+            part_now = _best_part(free)
+            for part in range(min(part_before, part_now) + 1, max(part_before, part_now) + 1):
+                sets.parts[part] ^= bit
+
+
+def bits(mask: int) -> Iterator[int]:
+    """Indexes of the set bits, the lowest first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def lowest(mask: int) -> int:
+    """Index of the lowest set bit; the mask must not be 0."""
+    return (mask & -mask).bit_length() - 1
+
+
+def _choose(free: list[int], workers: int, milli: int) -> tuple[int, ...]:
+    if milli >= MILLI:
+        wanted = workers * (milli // MILLI)
+        return tuple([device for device, left in enumerate(free) if left == MILLI][:wanted])
+    left = list(free)
+    given: list[int] = []
+    for _ in range(workers):
+        device = min(range(len(left)), key=lambda each: (left[each] < milli, left[each], each))
+        left[device] -= milli
+        given.append(device)
+    return tuple(given)
+
+
+def _best_part(free: list[int]) -> int:
+    """Twentieths that are free of the partly used device with most left."""
+    return max((left * PARTS // MILLI for left in free if 0 <= left < MILLI), default=0)
+
+
+def _mark(sets: list[int], steps: tuple[int, ...], before: int, now: int, bit: int) -> None:
+    """Flip the node's bit in each set whose threshold lies between the two amounts."""
+    low, high = sorted((bisect_right(steps, before), bisect_right(steps, now)))
+    for step in range(low, high):
+        sets[step] ^= bit

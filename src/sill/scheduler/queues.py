@@ -1,0 +1,409 @@
+"""The tree of queues: who may take how much (guarantee, ceiling, borrowing, lending), and whose turn it is (share).
+
+Quantities are integers in one fixed list of resources: thousandths of cpus, bytes, thousandths of accelerators of all
+types, the same in effective units (weighted by the types' speed), and thousandths of each type.
+Source of the quota rule: Kueue, KEP-79 (hierarchical cohorts): a queue first uses what it does not lend, then what is
+left above it. Of the share: Ghodsi et al., "Dominant resource fairness", NSDI 2011, by level of the tree as in Bhattacharya
+et al., "Hierarchical scheduling for diverse datacenter workloads", SoCC 2013; in effective units as in Narayanan et al.,
+"Heterogeneity-aware cluster scheduling policies" (Gavel), OSDI 2020.
+"""
+
+from collections.abc import Iterable
+from heapq import heapify, heappop, heapreplace
+from math import inf
+
+from sill.core.errors import InvalidValue
+from sill.scheduler.ledger import MILLI, Ledger
+from sill.scheduler.placement import Need
+from sill.scheduler.types import AcceleratorType, Queue
+
+CPUS, MEMORY, ACCELERATORS, EFFECTIVE = range(4)
+DEPTH_MAX = 16
+QUEUES_MAX = 20_000
+
+Amounts = tuple[tuple[int, int], ...]
+"""What a gang takes: (resource, amount) for each resource it takes any of."""
+
+
+class Resources:
+    """Names and order of the resources that are counted, and how much there is of each."""
+
+    def __init__(self, ledger: Ledger, types: Iterable[AcceleratorType]) -> None:
+        speeds = {each.name: each.speed for each in types}
+        self.names = ["cpus", "memory_bytes", "accelerators", "accelerators/effective"]
+        self._amounts: dict[tuple[int, str], Amounts] = {}
+        self.by_type: dict[str, int] = {}
+        self.speeds: dict[str, float] = {}
+        for name in ledger.devices:
+            self.by_type[name] = len(self.names)
+            self.speeds[name] = speeds.get(name, 1.0)
+            self.names.append(f"accelerators/{name}")
+        self.total = [0] * len(self.names)
+        self.measure(ledger)
+
+    def measure(self, ledger: Ledger) -> None:
+        """Count again what the nodes have in all."""
+        self.total[CPUS], self.total[MEMORY] = ledger.cpus_total, ledger.memory_total
+        self.total[ACCELERATORS] = self.total[EFFECTIVE] = 0
+        for name, devices in ledger.devices.items():
+            self.total[self.by_type[name]] = devices.total * MILLI
+            self.total[ACCELERATORS] += devices.total * MILLI
+            self.total[EFFECTIVE] += round(devices.total * MILLI * self.speeds[name])
+
+    def amounts(self, need: Need, accelerator: str) -> Amounts:
+        """What a gang of that class takes on that type."""
+        known = self._amounts.get((need.index, accelerator))
+        if known is None:
+            known = self._amounts[need.index, accelerator] = self.of_workers(need, accelerator, need.workers)
+        return known
+
+    def forget_amounts(self) -> None:
+        """Forget what classes of need take; it is worked out again."""
+        self._amounts.clear()
+
+    def of_workers(self, need: Need, accelerator: str, workers: int) -> Amounts:
+        """What so many of its workers take."""
+        milli = need.milli * workers
+        taken = [(CPUS, need.cpus * workers), (MEMORY, need.memory * workers)]
+        if milli:
+            taken += [(ACCELERATORS, milli), (EFFECTIVE, round(milli * self.speeds[accelerator]))]
+            taken.append((self.by_type[accelerator], milli))
+        return tuple((resource, amount) for resource, amount in taken if amount)
+
+    def index(self, name: str) -> int:
+        """Position of a resource by its name.
+
+        Raises:
+            InvalidValue: there is none of that name.
+        """
+        if name not in self.names:
+            raise InvalidValue(f"there is no resource {name!r}; there are {', '.join(self.names)}.", field="queues")
+        return self.names.index(name)
+
+    def unit(self, resource: int) -> float:
+        """By what a counted amount is divided to be the amount people use."""
+        return 1.0 if resource == MEMORY else float(MILLI)
+
+
+class QueueNode:
+    """One queue of the tree as it stands: what it may take and what it holds."""
+
+    __slots__ = (
+        *("borrow", "bounded", "ceiling", "children", "decayed", "decayed_us", "drawn", "guarantee", "held", "kept"),
+        *("number", "own_kept", "parent", "promises", "spec", "used", "waiting"),
+    )
+
+    def __init__(self, number: int, spec: Queue, parent: "QueueNode | None", size: int) -> None:
+        self.number = number
+        self.spec = spec
+        self.parent = parent
+        self.children: list[QueueNode] = []
+        self.guarantee = [0] * size
+        self.own_kept = [0] * size
+        """The part of its guarantee that queues outside may never use, as declared."""
+        self.kept = [0] * size
+        """The same, and at least what the queues below keep."""
+        self.held = [0] * size
+        """The same without what queues below keep for themselves."""
+        self.ceiling: list[float] = [inf] * size
+        self.borrow: list[float] = [inf] * size
+        self.used = [0] * size
+        """What it and all queues below hold."""
+        self.drawn = [0] * size
+        """The same without what queues below hold of their own: what was taken out of this queue's pool."""
+        self.bounded = False
+        """True if a ceiling or a limit of borrowing holds here."""
+        self.promises: tuple[tuple[int, int], ...] = ()
+        """(resource, amount) of its guarantee."""
+        self.decayed = 0.0
+        self.decayed_us = 0
+        self.waiting = 0
+        """Jobs that stand in its lines (leaves only)."""
+
+
+class Tree:
+    """All queues. `root` holds what the cluster has."""
+
+    def __init__(self, queues: Iterable[Queue], resources: Resources) -> None:
+        self.resources = resources
+        self.by_name: dict[str, QueueNode] = {}
+        self.has_promises = False
+        self.keeps = False
+        """True if any queue keeps a part of its guarantee from the others."""
+        self._made = 0
+        self.root = self._new(Queue(name=""), None)
+        self.root.guarantee = resources.total
+        self.declare(queues)
+
+    def declare(self, queues: Iterable[Queue]) -> None:
+        """Take a new declaration; queues that hold or wait for something stay, without their limits.
+
+        Raises:
+            InvalidValue: two have one name, a parent is missing or below itself, a quantity is negative.
+        """
+        wanted = {queue.name: queue for queue in queues}
+        old = self.by_name
+        self.by_name = {}
+        self.root.children = []
+        check_queues(wanted)
+        for queue in wanted.values():
+            self._make(queue, wanted, old)
+        for name, node in old.items():
+            if name not in self.by_name and (any(node.used) or node.waiting):
+                self._adopt(node, Queue(name=name), self.root)
+        self._recount()
+
+    def leaf(self, name: str) -> QueueNode:
+        """The queue of that name; one that was never declared is made, directly under the root and without limits."""
+        node = self.by_name.get(name)
+        if node is None:
+            node = self._new(Queue(name=name), self.root)
+            self.root.children.append(node)
+            self.by_name[name] = node
+        return node
+
+    def take(self, node: QueueNode, amounts: Amounts, now_us: int) -> None:
+        """Count what a job of the queue takes, here and above."""
+        self._move(node, amounts, 1, now_us)
+
+    def release(self, node: QueueNode, amounts: Amounts, now_us: int) -> None:
+        """Count what a job of the queue gives back."""
+        self._move(node, amounts, -1, now_us)
+
+    def over(self, node: QueueNode, amounts: Amounts) -> tuple[QueueNode, int] | None:
+        """The queue and the resource whose limit forbids it to take this now, or None."""
+        at: QueueNode | None = node
+        while at is not None and at.parent is not None:
+            if at.bounded:
+                for resource, amount in amounts:
+                    after = at.used[resource] + amount
+                    if after > at.ceiling[resource] or after > at.guarantee[resource] + at.borrow[resource]:
+                        return at, resource
+            at = at.parent
+        for resource, amount in amounts if self.keeps else ():
+            if self._free_of_promises(node, resource) < amount:
+                return self.root, resource
+        return None
+
+    def within(self, node: QueueNode, amounts: Amounts = ()) -> bool:
+        """True if the queue, with `amounts` more, holds no more of what it is guaranteed than that."""
+        more = dict(amounts)
+        return bool(node.promises) and all(
+            node.used[resource] + more.get(resource, 0) <= promised for resource, promised in node.promises
+        )
+
+    def share(self, node: QueueNode, now_us: int) -> float:
+        """Dominant part of the cluster the queue holds (or held, decayed over its half-life), over its weight."""
+        if node.spec.half_life_s:
+            self._decay(node, now_us)
+            return max(node.decayed, self._dominant(node)) / node.spec.weight
+        return self._dominant(node) / node.spec.weight
+
+    def turn(self, node: QueueNode, now_us: int) -> tuple[int, bool, float]:
+        """Sorts siblings: a higher band, then those below their guarantee, then the smaller share."""
+        is_below = False
+        for resource, promised in node.promises:
+            if node.used[resource] < promised:
+                is_below = True
+                break
+        return -node.spec.band, not is_below, self.share(node, now_us)
+
+    def path(self, node: QueueNode) -> list[QueueNode]:
+        """The queue and all above it, the root last."""
+        found = [node]
+        while found[-1].parent is not None:
+            found.append(found[-1].parent)
+        return found
+
+    def _free_of_promises(self, node: QueueNode, resource: int) -> float:
+        """How much the queue may take now: what it keeps for itself and does not use, and what is left above it."""
+        if node.parent is None:
+            return self.resources.total[resource] - node.kept[resource] - node.drawn[resource]
+        own = max(0, node.held[resource] - node.drawn[resource])
+        return own + self._free_of_promises(node.parent, resource)
+
+    def _move(self, node: QueueNode, amounts: Amounts, sign: int, now_us: int) -> None:
+        at: QueueNode | None = node
+        while at is not None:
+            if at.spec.half_life_s:
+                self._decay(at, now_us)
+            used = at.used
+            for resource, amount in amounts:
+                used[resource] += sign * amount
+            at = at.parent
+        for resource, amount in amounts if self.keeps else ():
+            self._draw(node, resource, sign * amount)
+
+    def _draw(self, node: QueueNode, resource: int, change: int) -> None:
+        """A queue passes on to the one above only what goes beyond what it keeps for itself."""
+        at: QueueNode | None = node
+        while at is not None and change:
+            before = max(0, at.drawn[resource] - at.held[resource])
+            at.drawn[resource] += change
+            change = max(0, at.drawn[resource] - at.held[resource]) - before
+            at = at.parent
+
+    def _dominant(self, node: QueueNode) -> float:
+        used, total = node.used, self.resources.total
+        found = 0.0
+        for resource in (CPUS, MEMORY, EFFECTIVE):
+            if used[resource]:
+                found = max(found, used[resource] / (total[resource] or 1))
+        return found
+
+    def _decay(self, node: QueueNode, now_us: int) -> None:
+        passed_s = (now_us - node.decayed_us) / 1e6
+        if passed_s > 0:
+            keeps = 0.5 ** (passed_s / node.spec.half_life_s)
+            node.decayed = node.decayed * keeps + self._dominant(node) * (1 - keeps)
+            node.decayed_us = now_us
+
+    def _make(self, queue: Queue, wanted: dict[str, Queue], old: dict[str, QueueNode]) -> QueueNode:
+        if queue.name in self.by_name:
+            return self.by_name[queue.name]
+        parent = self._make(wanted[queue.parent], wanted, old) if queue.parent else self.root
+        node = old.get(queue.name) or self._new(queue, parent)
+        self._adopt(node, queue, parent)
+        return node
+
+    def _new(self, queue: Queue, parent: QueueNode | None) -> QueueNode:
+        self._made += 1
+        return QueueNode(self._made, queue, parent, len(self.resources.names))
+
+    def _adopt(self, node: QueueNode, queue: Queue, parent: QueueNode) -> None:
+        node.spec, node.parent, node.children = queue, parent, []
+        size = len(self.resources.names)
+        node.guarantee = self._counted(queue.guarantee, [0] * size)
+        lent = self._counted(queue.lend, list(node.guarantee))
+        node.own_kept = [max(0, mine - others) for mine, others in zip(node.guarantee, lent, strict=True)]
+        node.ceiling = self._bounds(queue.ceiling)
+        node.borrow = self._bounds(queue.borrow)
+        node.bounded = bool(queue.ceiling or queue.borrow)
+        node.promises = tuple((at, amount) for at, amount in enumerate(node.guarantee) if amount)
+        parent.children.append(node)
+        self.by_name[queue.name] = node
+
+    def _counted(self, given: dict[str, float], base: list[int]) -> list[int]:
+        for name, amount in given.items():
+            index = self.resources.index(name)
+            base[index] = round(amount * self.resources.unit(index))
+        return base
+
+    def _bounds(self, given: dict[str, float]) -> list[float]:
+        found = [inf] * len(self.resources.names)
+        for name, amount in given.items():
+            index = self.resources.index(name)
+            found[index] = round(amount * self.resources.unit(index))
+        return found
+
+    def _recount(self) -> None:
+        """Count again what every queue holds and keeps, from what the leaves hold."""
+        leaves = [(node, list(node.used)) for node in self.by_name.values() if not node.children]
+        self._count_kept(self.root)
+        self.keeps = any(self.root.kept)
+        self.has_promises = any(node.promises for node in self.by_name.values())
+        for node in (self.root, *self.by_name.values()):
+            node.used, node.drawn = [0] * len(node.used), [0] * len(node.used)
+        for node, used in leaves:
+            self._move(node, tuple((at, amount) for at, amount in enumerate(used) if amount), 1, node.decayed_us)
+
+    def _count_kept(self, node: QueueNode) -> None:
+        """A queue keeps at least what the queues below keep together."""
+        below = [0] * len(node.used)
+        for child in node.children:
+            self._count_kept(child)
+            below = [sum(pair) for pair in zip(below, child.kept, strict=True)]
+        node.held = [max(0, own - others) for own, others in zip(node.own_kept, below, strict=True)]
+        node.kept = [sum(pair) for pair in zip(node.held, below, strict=True)]
+
+
+class Contest:
+    """Whose turn it is, again and again within one pass. During a pass shares only grow, so the heaps may be lazy: what
+    comes out is looked at again, and goes back if it has grown."""
+
+    def __init__(self, tree: Tree, leaves: Iterable[QueueNode], now_us: int) -> None:
+        self._tree = tree
+        self._now_us = now_us
+        self._heaps: dict[int, list[tuple[tuple[int, bool, float], int, QueueNode]]] = {}
+        self._entered: dict[int, dict[int, QueueNode]] = {}
+        """Queues that take part, by the number of the one above; a heap is made of them when it is first looked at."""
+        for leaf in leaves:
+            node = leaf
+            while node.parent is not None:
+                siblings = self._entered.setdefault(node.parent.number, {})
+                if node.number in siblings:
+                    break
+                siblings[node.number] = node
+                node = node.parent
+
+    def best(self) -> QueueNode | None:
+        """The leaf whose turn it is, or None when all were dropped."""
+        node = self._tree.root
+        while True:
+            heap = self._heap(node)
+            if heap is None:
+                return None if node is self._tree.root else node
+            if not heap:
+                return None
+            while True:
+                turn, number, child = heap[0]
+                now = self._tree.turn(child, self._now_us)
+                if now <= turn:
+                    break
+                heapreplace(heap, (now, number, child))
+            node = child
+
+    def drop(self, leaf: QueueNode) -> None:
+        """The leaf has nothing more to offer in this pass; it is the one `best` gave last."""
+        node = leaf
+        while node.parent is not None:
+            heap = self._heaps[node.parent.number]
+            if heap[0][2] is node:
+                heappop(heap)
+            else:
+                self._heaps[node.parent.number] = [each for each in heap if each[2] is not node]
+                heapify(self._heaps[node.parent.number])
+            if self._heaps[node.parent.number]:
+                return
+            node = node.parent
+
+    def _heap(self, node: QueueNode) -> list[tuple[tuple[int, bool, float], int, QueueNode]] | None:
+        """The queues under one, by whose turn it is; None for a leaf."""
+        heap = self._heaps.get(node.number)
+        if heap is None and node.number in self._entered:
+            below = self._entered[node.number].values()
+            heap = [(self._tree.turn(child, self._now_us), child.number, child) for child in below]
+            heapify(heap)
+            self._heaps[node.number] = heap
+        return heap
+
+
+def check_queues(queues: dict[str, Queue]) -> None:
+    """Refuse a tree that is none, and quantities that mean nothing.
+
+    Raises:
+        InvalidValue: it names the queue and what is wrong.
+    """
+    if len(queues) > QUEUES_MAX:
+        raise InvalidValue(f"{len(queues)} queues are declared, at most {QUEUES_MAX} may be.", field="queues")
+    for queue in queues.values():
+        at, steps = queue, 0
+        while at.parent:
+            if at.parent not in queues:
+                raise InvalidValue(
+                    f"queue {at.name!r} lies under {at.parent!r}, which is not declared.", field="queues"
+                )
+            at, steps = queues[at.parent], steps + 1
+            if steps > DEPTH_MAX:
+                raise InvalidValue(
+                    f"queue {queue.name!r} lies under itself, or deeper than {DEPTH_MAX}.", field="queues"
+                )
+        for given in (queue.guarantee, queue.ceiling, queue.borrow, queue.lend):
+            for name, amount in given.items():
+                if not 0 <= amount < inf:
+                    raise InvalidValue(f"queue {queue.name!r}: {name} {amount} is not 0 or more.", field="queues")
+        if not 0 < queue.weight < inf or not 0 <= queue.half_life_s < inf:
+            raise InvalidValue(
+                f"queue {queue.name!r}: weight {queue.weight} must be above 0, half_life_s {queue.half_life_s} 0 or more.",
+                field="queues",
+            )

@@ -1,0 +1,1 @@
+"""The daemon's own decisions in an event heap: replays, baselines, what-ifs."""

@@ -1,0 +1,210 @@
+"""Runs a workload through `decide`, with a heap of what happens next in place of machines.
+
+The simulator knows what the scheduler does not: run times. A stopped job does again what it lost since its last checkpoint
+and pays `restart_s` at its next start; devices are held meanwhile. Equal times are decided on once.
+"""
+
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+
+from sill.scheduler.decide import choose
+from sill.scheduler.folding import happen
+from sill.scheduler.simulation.types import Outcome, Record, Workload
+from sill.scheduler.state import State
+from sill.scheduler.types import Action, Ended, Event, Job, Policy, Preempt, Start, Step, Stopped, Submitted, Tick
+
+SECOND_US = 1_000_000
+HORIZON_S = 100 * 365 * 24 * 3600.0
+"""No workload is followed longer than this."""
+STUCK_WAKES_MAX = 10_000
+"""So many times in a row may time pass without anything happening."""
+
+
+class _Life:
+    """What the simulator knows of one job."""
+
+    __slots__ = (
+        "attempt",
+        "began_us",
+        "ended_us",
+        "job",
+        "left_us",
+        "lost_us",
+        "preemptions",
+        "started_us",
+        "total_us",
+    )
+
+    def __init__(self, job: Job, runtime_s: float) -> None:
+        self.job = job
+        self.total_us = max(round(runtime_s * SECOND_US), 1)
+        self.left_us = self.total_us
+        self.attempt = 0
+        self.began_us = -1
+        self.started_us = -1
+        self.ended_us = -1
+        self.preemptions = 0
+        self.lost_us = 0
+
+
+class Simulation:
+    """One workload under one policy.
+
+    Args:
+        timer: seconds from a monotonic clock, to measure decisions; none is measured without.
+        observe: called after each decision with the state and the actions.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        policy: Policy,
+        *,
+        timer: Callable[[], float] | None = None,
+        observe: Callable[[State, list[Action]], None] | None = None,
+        horizon_s: float = HORIZON_S,
+        keep_journal: bool = False,
+    ) -> None:
+        self.state = State(workload.cluster, policy, workload.queues)
+        self.journal: list[Step] = []
+        self._lives = {
+            job.id: _Life(job, runtime_s) for job, runtime_s in zip(workload.jobs, workload.runtimes_s, strict=True)
+        }
+        self._arrivals = sorted(workload.jobs, key=lambda job: job.submitted_us)
+        self._next = 0
+        self._ends: list[tuple[int, int, str, int]] = []
+        self._stops: list[Stopped] = []
+        self._timer = timer
+        self._observe = observe
+        self._horizon_us = round(horizon_s * SECOND_US)
+        self._keeps = keep_journal
+        self._number = 0
+        self._busy_us = 0.0
+        self._events = self._decisions = self._actions = 0
+        self._slowest_s = 0.0
+
+    def run(self) -> Outcome:
+        """Until nothing more can happen."""
+        idle = 0
+        while (now_us := self._next_us()) >= 0 and now_us <= self._horizon_us and idle < STUCK_WAKES_MAX:
+            events = list(self._due(now_us))
+            idle = 0 if events else idle + 1
+            self._decide(events or [Tick()], now_us)
+        return self._outcome()
+
+    def _next_us(self) -> int:
+        """When something happens next; -1 when nothing will."""
+        if self._stops:
+            return self.state.now_us
+        times = []
+        if self._next < len(self._arrivals):
+            times.append(self._arrivals[self._next].submitted_us)
+        if self._ends:
+            times.append(self._ends[0][0])
+        if self.state.wake_us and (times or self.state.entries):
+            times.append(max(self.state.wake_us, self.state.now_us))
+        return min(times, default=-1)
+
+    def _due(self, now_us: int) -> Iterator[Event]:
+        yield from self._stops
+        self._stops = []
+        while self._ends and self._ends[0][0] <= now_us:
+            _, _, job_id, attempt = heappop(self._ends)
+            life = self._lives[job_id]
+            if life.attempt == attempt and life.began_us >= 0:
+                self._busy_us += (now_us - life.began_us) * _devices(life.job)
+                life.began_us, life.left_us, life.ended_us = -1, 0, now_us
+                yield Ended(job_id=job_id, attempt=attempt)
+        while self._next < len(self._arrivals) and self._arrivals[self._next].submitted_us <= now_us:
+            yield Submitted(job=self._arrivals[self._next])
+            self._next += 1
+
+    def _decide(self, events: list[Event], now_us: int) -> None:
+        began = self._timer() if self._timer else 0.0
+        for event in events:
+            happen(self.state, event, now_us)
+        actions = choose(self.state)
+        if self._timer:
+            self._slowest_s = max(self._slowest_s, self._timer() - began)
+        if self._keeps:
+            self.journal += [Step(now_us, event, is_decided=False) for event in events[:-1]]
+            self.journal.append(Step(now_us, events[-1], tuple(actions)))
+        self._events += len(events)
+        self._decisions += 1
+        self._actions += len(actions)
+        for action in actions:
+            if isinstance(action, Start):
+                self._start(action, now_us)
+            elif isinstance(action, Preempt):
+                self._stop(action, now_us)
+        if self._observe:
+            self._observe(self.state, actions)
+
+    def _start(self, action: Start, now_us: int) -> None:
+        life = self._lives[action.job_id]
+        life.attempt, life.began_us = action.attempt, now_us
+        if life.started_us < 0:
+            life.started_us = now_us
+        self._number += 1
+        ends_us = now_us + self._restart_us(life) + life.left_us
+        heappush(self._ends, (ends_us, self._number, action.job_id, action.attempt))
+
+    def _stop(self, action: Preempt, now_us: int) -> None:
+        life = self._lives[action.job_id]
+        worked_us = max(now_us - life.began_us - self._restart_us(life), 0)
+        lost_us = self._lost_us(life, worked_us)
+        self._busy_us += (now_us - life.began_us) * _devices(life.job)
+        life.left_us -= worked_us - lost_us
+        life.lost_us += lost_us
+        life.preemptions += 1
+        life.began_us = -1
+        self._stops.append(Stopped(job_id=action.job_id, attempt=action.attempt, lost_s=lost_us / SECOND_US))
+
+    def _restart_us(self, life: _Life) -> int:
+        return round(life.job.restart_s * SECOND_US) if life.attempt > 1 else 0
+
+    def _lost_us(self, life: _Life, worked_us: int) -> int:
+        if not life.job.can_checkpoint:
+            return worked_us
+        every_us = round(life.job.checkpoint_every_s * SECOND_US)
+        return worked_us % every_us if every_us else 0
+
+    def _outcome(self) -> Outcome:
+        machines = self.state.ledger.machines
+        devices = sum(sum(machine.spec.accelerators.values()) for machine in machines)
+        done = [life for life in self._lives.values() if life.ended_us >= 0]
+        return Outcome(
+            policy=self.state.policy.name,
+            records=tuple(_record(life) for life in done),
+            left=len(self._lives) - len(done),
+            devices=devices or sum(machine.spec.cpus for machine in machines),
+            busy_s=self._busy_us / SECOND_US,
+            events=self._events,
+            decisions=self._decisions,
+            actions=self._actions,
+            slowest_s=self._slowest_s,
+        )
+
+
+def simulate(workload: Workload, policy: Policy) -> Outcome:
+    """What comes of the workload under the policy."""
+    return Simulation(workload, policy).run()
+
+
+def _devices(job: Job) -> float:
+    return job.workers * (job.accelerators or job.cpus)
+
+
+def _record(life: _Life) -> Record:
+    return Record(
+        life.job.id,
+        life.job.queue,
+        life.job.user,
+        _devices(life.job),
+        life.job.submitted_us / SECOND_US,
+        life.started_us / SECOND_US,
+        life.ended_us / SECOND_US,
+        life.total_us / SECOND_US,
+        life.preemptions,
+        life.lost_us / SECOND_US,
+    )

@@ -1,0 +1,351 @@
+"""The state a decision is made on: nodes, queues, jobs, kept nodes. It is a fold over the journal; nothing here chooses.
+
+`decide` changes it only through the steps below, each of which keeps every index true, so that the state after a journal
+of events and actions is the state of the one who wrote it.
+"""
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+from sill.core.errors import Conflict
+from sill.scheduler.entries import Entry, Line, Phase
+from sill.scheduler.ledger import MILLI, Ledger
+from sill.scheduler.orders import Order, order_named
+from sill.scheduler.placement import Fit, Need, Spread, named, need_key, possible_types
+from sill.scheduler.prediction import Predictor
+from sill.scheduler.queues import QueueNode, Resources, Tree
+from sill.scheduler.types import Cluster, Job, Policy, Queue, Slot
+
+NEEDS_MAX = 10_000
+"""So many classes of need are remembered; those nobody waits for are forgotten then."""
+STARVED_PRIORITY = 10**9
+"""A job that waited for longer than `Policy.starved_s` comes before all priorities."""
+
+
+class Reservation:
+    """Nodes kept for one job that waits, from now until it starts there or elsewhere."""
+
+    __slots__ = ("accelerator", "entry", "made_us", "mask", "slack", "spread", "start_us", "victims")
+
+    def __init__(self, entry: Entry, accelerator: str, spread: Spread, start_us: int, now_us: int) -> None:
+        self.entry = entry
+        self.accelerator = accelerator
+        self.spread = spread
+        self.start_us = start_us
+        self.made_us = now_us
+        self.mask = 0
+        for index, _ in spread:
+            self.mask |= 1 << index
+        self.slack: dict[int, tuple[int, int, int]] = {}
+        """Cpus, memory and devices on each node that are free at the start and not needed by it."""
+        self.victims: set[str] = set()
+        """Jobs that were asked to stop for it and have not yet."""
+
+
+class State:
+    """All that a decision may look at.
+
+    Args:
+        cluster: what there is at first; nodes come and go by events.
+        policy: how to decide.
+        queues: the tree; a queue a job names and nobody declared is made without limits.
+    """
+
+    def __init__(self, cluster: Cluster, policy: Policy, queues: Iterable[Queue] = ()) -> None:
+        self.policy = policy
+        self.types = {each.name: each for each in cluster.types}
+        self.ledger = Ledger(cluster)
+        self.resources = Resources(self.ledger, cluster.types)
+        self.tree = Tree(queues, self.resources)
+        self.predictor = Predictor()
+        self.order: Order = order_named(policy.order, self.predictor)
+        self.fit: Fit = named(policy.placement)
+        self.now_us = 0
+        self.entries: dict[str, Entry] = {}
+        self.running: dict[str, Entry] = {}
+        self.needs: dict[tuple[object, ...], Need] = {}
+        self.impatient: dict[str, Entry] = {}
+        """Waiting jobs that nodes may be kept for by now."""
+        self.claiming: dict[str, Entry] = {}
+        """Waiting jobs that may take back a guarantee by now."""
+        self.waiting_needs: dict[int, Need] = {}
+        """Classes of which jobs wait."""
+        self.lines_by_need: dict[int, dict[int, Line]] = {}
+        """Lines that are not empty, by need and then by the number of their queue."""
+        self.lines_by_queue: dict[int, dict[int, Line]] = {}
+        """The same by the number of their queue and then by need."""
+        self.reservations: dict[str, Reservation] = {}
+        self.kept = 0
+        """Nodes kept for somebody."""
+        self.touched = 0
+        """Nodes on which something was freed since the last decision."""
+        self.loosened: set[int] = set()
+        """Numbers of queues in which something was freed since."""
+        self.lost: dict[str, None] = {}
+        """Jobs that had a worker on a node that is gone."""
+        self.barred: dict[Line, None] = {}
+        """Lines that a limit of a queue holds back."""
+        self.timers: list[tuple[int, int, str]] = []
+        self._numbers = 0
+        self._needs_made = 0
+        self._order_version = 0
+
+    # --- jobs -----------------------------------------------------------------------------------------------------
+
+    def admit(self, job: Job) -> Entry:
+        """Let a job wait."""
+        if job.id in self.entries:
+            raise Conflict(f"job {job.id!r} is known already.", fix="Give each job an id of its own.")
+        leaf = self.tree.leaf(job.queue if self.policy.fair else "")
+        self._numbers += 1
+        entry = Entry(job, self.need(job), leaf, self._numbers)
+        self.entries[job.id] = entry
+        return entry
+
+    def need(self, job: Job) -> Need:
+        """The class of jobs that are placed as this one is."""
+        key = need_key(job)
+        known = self.needs.get(key)
+        if known is None:
+            if len(self.needs) >= NEEDS_MAX:
+                self.needs = {each.key: each for each in self.waiting_needs.values()}
+                self.resources.forget_amounts()
+            self._needs_made += 1
+            known = self.needs[key] = self.fresh_need(job, self._needs_made)
+        return known
+
+    def fresh_need(self, job: Job, index: int = 0) -> Need:
+        """The same, not remembered."""
+        able = [
+            name
+            for name in possible_types(job, self.ledger.devices)
+            if set(job.capabilities) <= set(self.types[name].capabilities if name in self.types else ())
+        ]
+        return Need(index, job, tuple(able))
+
+    def enqueue(self, entry: Entry) -> None:
+        """Put a job in its line, or aside until its time has come."""
+        if entry.job.not_before_us > self.now_us:
+            self.defer(entry, entry.job.not_before_us)
+        else:
+            self.return_to_line(entry)
+
+    def defer(self, entry: Entry, until_us: int) -> None:
+        """Put a job that does not run aside until then."""
+        entry.phase = Phase.AWAY
+        entry.away_us = until_us
+        self.remind(until_us, entry.job.id)
+
+    def return_to_line(self, entry: Entry) -> None:
+        """A job that does not run waits from now on."""
+        entry.waiting_us = self.now_us
+        self.line_up(entry)
+        if self.policy.starved_s:
+            self.remind(self._starves_us(entry), entry.job.id)
+        if self.policy.reservations and self._is_large(entry):
+            self.remind(self._patient_us(entry), entry.job.id)
+        self._look_at_claim(entry)
+
+    def is_head(self, entry: Entry) -> bool:
+        """True for the first of its line."""
+        return self.lines_by_need[entry.need.index][entry.leaf.number].head is entry
+
+    def look_at_waiting(self, entry: Entry) -> None:
+        """Time has passed for one that waits: it may come first by now, or have nodes kept for it."""
+        self.line_up(entry)
+        if self.policy.reservations and self._is_large(entry) and self._patient_us(entry) <= self.now_us:
+            self.impatient[entry.job.id] = entry
+        self._look_at_claim(entry)
+
+    def _look_at_claim(self, entry: Entry) -> None:
+        """Only a job in a queue with a guarantee, its own or of one above, may take back."""
+        if self.policy.reclaims and self.tree.has_promises:
+            from_us = entry.waiting_us + round(self.policy.grace_s * 1e6)
+            if from_us > self.now_us:
+                self.remind(from_us, entry.job.id)
+            elif any(node.promises for node in self.tree.path(entry.leaf)):
+                self.claiming[entry.job.id] = entry
+
+    def line_up(self, entry: Entry) -> None:
+        """Put a job into its line where it belongs now."""
+        self.dequeue(entry)
+        entry.phase = Phase.WAITING
+        self._rank(entry)
+        self._line(entry).add(entry)
+        entry.leaf.waiting += 1
+
+    def dequeue(self, entry: Entry) -> None:
+        """Take a waiting job out of its line."""
+        if entry.phase is Phase.WAITING:
+            self.impatient.pop(entry.job.id, None)
+            self.claiming.pop(entry.job.id, None)
+            leaf, need = entry.leaf.number, entry.need.index
+            line = self.lines_by_need[need][leaf]
+            line.remove(entry)
+            entry.leaf.waiting -= 1
+            if not line.waiting:
+                del self.lines_by_need[need][leaf], self.lines_by_queue[leaf][need]
+                self.barred.pop(line, None)
+                if not self.lines_by_need[need]:
+                    entry.need.is_blocked = False
+                    del self.lines_by_need[need], self.waiting_needs[need]
+                if not self.lines_by_queue[leaf]:
+                    del self.lines_by_queue[leaf]
+
+    def begin(self, entry: Entry, accelerator: str, spread: Spread) -> tuple[Slot, ...]:
+        """A job takes its place on these nodes, with the devices the ledger gives it."""
+        need = entry.need
+        slots = []
+        for index, workers in spread:
+            devices = self.ledger.take(index, entry.job.id, workers, need.cpus, need.memory, accelerator, need.milli)
+            slots.append(Slot(self.ledger.machines[index].spec.name, workers, devices))
+        return self._began(entry, accelerator, tuple(slots))
+
+    def restore(self, entry: Entry, accelerator: str, slots: tuple[Slot, ...]) -> None:
+        """A job is found running there, with these devices."""
+        need = entry.need
+        for slot in slots:
+            index = self.ledger.by_name[slot.node]
+            self.ledger.take(
+                index, entry.job.id, slot.workers, need.cpus, need.memory, accelerator, need.milli, slot.devices
+            )
+        self._began(entry, accelerator, slots)
+
+    def vacate(self, entry: Entry) -> None:
+        """A job gives back its place."""
+        need = entry.need
+        for slot in entry.placed:
+            index = self.ledger.by_name[slot.node]
+            self.ledger.release(
+                index, entry.job.id, slot.workers, need.cpus, need.memory, entry.accelerator, need.milli, slot.devices
+            )
+            self.touched |= 1 << index
+        self.tree.release(entry.leaf, entry.amounts, self.now_us)
+        node: QueueNode | None = entry.leaf
+        while node is not None:
+            self.loosened.add(node.number)
+            node = node.parent
+        entry.placed = ()
+        entry.amounts = ()
+        self.running.pop(entry.job.id, None)
+
+    def forget(self, entry: Entry) -> None:
+        """The job is over."""
+        entry.phase = Phase.GONE
+        self.unkeep(entry.job.id)
+        self.entries.pop(entry.job.id, None)
+
+    # --- kept nodes -----------------------------------------------------------------------------------------------
+
+    def keep(self, reservation: Reservation) -> None:
+        """Keep nodes for a job, instead of those that were kept for it before."""
+        self.unkeep(reservation.entry.job.id)
+        self.reservations[reservation.entry.job.id] = reservation
+        self.kept |= reservation.mask
+        self.remind(reservation.start_us, reservation.entry.job.id)
+
+    def unkeep(self, job_id: str) -> None:
+        """Give the nodes back to all."""
+        gone = self.reservations.pop(job_id, None)
+        if gone is not None:
+            self.touched |= gone.mask
+            self.kept = 0
+            for other in self.reservations.values():
+                self.kept |= other.mask
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def remind(self, at_us: int, what: str) -> None:
+        """Something is to be looked at then."""
+        self._numbers += 1
+        heappush(self.timers, (at_us, self._numbers, what))
+
+    def due(self) -> list[tuple[int, str]]:
+        """What was to be looked at until now, each with its time."""
+        found = []
+        while self.timers and self.timers[0][0] <= self.now_us:
+            at_us, _, what = heappop(self.timers)
+            found.append((at_us, what))
+        return found
+
+    @property
+    def wake_us(self) -> int:
+        """When to decide next if nothing happens; 0 for never."""
+        return self.timers[0][0] if self.timers else 0
+
+    # --- order ----------------------------------------------------------------------------------------------------
+
+    def rank_again(self) -> None:
+        """Sort all lines anew if the order has learned something that changes indexes."""
+        if self.order.version == self._order_version:
+            return
+        self._order_version = self.order.version
+        for line in self.lines:
+            entries = [entry for _, entry in line.waiting]
+            for entry in entries:
+                self._rank(entry)
+            line.waiting = sorted((entry.rank, entry) for entry in entries)
+        for entry in self.running.values():
+            entry.key = self.order.key(entry, self.now_us)
+
+    def watch_index(self, entry: Entry) -> None:
+        """Note a running job's index, and look again when it changes."""
+        if self.policy.preempts:
+            entry.key = self.order.key(entry, self.now_us)
+            entry.changes_us = self.order.changes_us(entry, self.now_us)
+            if entry.changes_us:
+                self.remind(entry.changes_us, entry.job.id)
+
+    def _rank(self, entry: Entry) -> None:
+        entry.key = self.order.key(entry, self.now_us)
+        job = entry.job
+        is_starved = bool(self.policy.starved_s) and self._starves_us(entry) <= self.now_us
+        priority, key = (STARVED_PRIORITY, 0.0) if is_starved else (job.priority, entry.key)
+        entry.rank = (-priority, entry.front, key, job.submitted_us, entry.number)
+
+    def _is_large(self, entry: Entry) -> bool:
+        """True for a gang that needs most of a node, or several: small work finds room as others end."""
+        need = entry.need
+        if not self.policy.reserve_from or need.workers > 1:
+            return True
+        devices = self.ledger.devices.get(need.types[0]) if need.types else None
+        return devices is not None and need.milli >= self.policy.reserve_from * MILLI * (len(devices.whole) - 2)
+
+    def _patient_us(self, entry: Entry) -> int:
+        """Until when it may be overtaken."""
+        policy, own_s = self.policy, entry.leaf.spec.patience_s
+        patience_s = policy.patience_s if own_s is None else own_s
+        if policy.patience_ratio and entry.need.workers == 1:
+            patience_s = max(patience_s, policy.patience_ratio * self.predictor.total_s(entry.job))
+        return entry.waiting_us + round(patience_s * 1e6)
+
+    def _starves_us(self, entry: Entry) -> int:
+        return entry.waiting_us + round(self.policy.starved_s * 1e6)
+
+    def _line(self, entry: Entry) -> Line:
+        leaf, need = entry.leaf.number, entry.need.index
+        known = self.lines_by_need.get(need, {}).get(leaf)
+        if known is None:
+            known = Line(entry.leaf, entry.need)
+            self.waiting_needs[need] = entry.need
+            self.lines_by_need.setdefault(need, {})[leaf] = known
+            self.lines_by_queue.setdefault(leaf, {})[need] = known
+        return known
+
+    @property
+    def lines(self) -> list[Line]:
+        """All lines that are not empty."""
+        return [line for lines in self.lines_by_need.values() for line in lines.values()]
+
+    def _began(self, entry: Entry, accelerator: str, slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
+        self.dequeue(entry)
+        entry.phase = Phase.RUNNING
+        entry.attempt += 1
+        entry.started_us = entry.saved_us = self.now_us
+        entry.accelerator, entry.placed, entry.front = accelerator, slots, 0
+        entry.amounts = self.resources.amounts(entry.need, accelerator)
+        self.tree.take(entry.leaf, entry.amounts, self.now_us)
+        self.running[entry.job.id] = entry
+        self.unkeep(entry.job.id)
+        self.watch_index(entry)
+        return slots
