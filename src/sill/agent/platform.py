@@ -99,7 +99,7 @@ class Platform:
         return table if table.num_rows else None
 
     def champion(self, model: str) -> tuple[int, bytes] | None:
-        """Version and file of the model that serves now, if any does."""
+        """Version and file of the model that serves now, if any does; one that only MLflow's clients load is none."""
         try:
             known: RegisteredModel = self.client.call("GET", f"/projects/{{project}}/models/{model}", RegisteredModel)
         except NotFound:
@@ -107,7 +107,10 @@ class Platform:
         version = known.aliases.get("champion", 0)
         if not version:
             return None
-        return version, self.model_file(model, version)
+        try:
+            return version, self.model_file(model, version)
+        except NotFound:
+            return None
 
     def model_file(self, model: str, version: int) -> bytes:
         """The model file of a version."""
