@@ -70,7 +70,9 @@ def add_inputs(
     Raises:
         Refused: the run has too many.
     """
-    first = {(each.dataset.name, each.dataset.digest): each for each in reversed(given)}
+    first: dict[tuple[str, str], DatasetInput] = {}
+    for each in given:
+        first.setdefault((each.dataset.name, each.dataset.digest), each)
     known = {
         (row.name, row.digest)
         for row in tx.execute(select(inputs.c.name, inputs.c.digest).where(*_of(inputs, project, run_id)))
@@ -89,9 +91,9 @@ def add_inputs(
             "experiment_id": experiment_id,
             "context": each.tags.get(rules.CONTEXT_TAG, ""),
             "tags": msgspec.json.encode(each.tags).decode(),
-            "at_us": tx.now_us,
+            "at_us": tx.now_us + place,  # they are read back in the order in which they were given
         }
-        for each in fresh
+        for place, each in enumerate(fresh)
     ]
     if rows:
         tx.execute(insert(inputs), rows)
