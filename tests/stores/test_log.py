@@ -99,3 +99,20 @@ async def test_a_commit_between_looking_and_waiting_is_not_missed(database: Data
     await asyncio.sleep(0.05)
 
     await asyncio.wait_for(log.wait(60, since=commits), 10)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_waits_can_be_cancelled_also_while_it_is_woken(database: Database, turns: int) -> None:
+    log = Log(database)
+    waiting = asyncio.create_task(log.wait(60))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await emit(database, "a")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    was_done = waiting.done()
+    waiting.cancel()
+
+    (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
+
+    assert was_done or isinstance(outcome, asyncio.CancelledError)

@@ -146,7 +146,8 @@ class Relay:
     async def _attend(self, outcome: "Future[T]", most_s: float) -> T | None:
         """What is waited for, such as the server's answer; None if it is away, or takes too long."""
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(outcome)), most_s)
+            async with asyncio.timeout(most_s):
+                return await asyncio.shield(asyncio.wrap_future(outcome))
         except TimeoutError:
             self._sender.give_up_waiting()
             return None

@@ -120,7 +120,8 @@ class RunWorker:
             self._ended.clear()
             await self._surely(self.watch_once())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), WATCH_S if self._ends else IDLE_S)
+                async with asyncio.timeout(WATCH_S if self._ends else IDLE_S):
+                    await self._ended.wait()
 
     async def _sample(self) -> None:
         while True:

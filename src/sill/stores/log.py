@@ -1,6 +1,7 @@
 """Readers of the one durable log: a page of events, a wake-up when there are more, and workers that follow it."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -48,10 +49,10 @@ class Log:
         if 0 <= since < self._commits:
             return
         more = self._more
-        try:
-            await asyncio.wait_for(more.wait(), timeout_s)
-        except TimeoutError:
-            return
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with what it waits for.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await more.wait()
 
     async def follow(self, reader: str, kinds: tuple[str, ...], handle: Callable[[Event], Awaitable[None]]) -> None:
         """Hand each event of `kinds` to `handle`, at least once, in order, for ever; the place is kept under `reader`.
