@@ -24,7 +24,7 @@ PORT_AFTER = 3
 """The relay's port is this much behind the first of the platform's three."""
 DRAIN_S = 10.0
 FLUSH_S = 3_600.0
-SECRET = "relay-token"  # noqa: S105  # the name of a file
+TOKEN_FILE = "relay-token"  # noqa: S105  # the name of a file
 
 
 class Action(StrEnum):
@@ -52,7 +52,7 @@ def relay(
     waits after that stays on disk for `sill spool flush`.
     """
     here, settings = client(), read_settings()
-    secret = read_or_create_root_token(settings.home / SECRET)
+    secret = read_or_create_root_token(settings.home / TOKEN_FILE)
     order = {
         "url": here.url,
         "token": here.authorization["Authorization"].removeprefix("Bearer "),
