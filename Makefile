@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo demo-digits up test test-all lint types docs bench bench-tracking bench-scheduler lock migration conformance-mlflow clean
+.PHONY: help setup demo demo-digits up test test-all lint types docs bench drill bench-tracking bench-inference bench-scheduler lock migration conformance-mlflow clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -25,16 +25,16 @@ dev:
 	@$(PYTHON) scripts/setup.py dev --torch
 
 test: dev        ## install, then lint, check types and run the tests
-	@$(BIN)/ruff check src tests bench scripts && $(BIN)/ruff format --check -q src tests bench scripts
+	@$(BIN)/ruff check src tests bench drill scripts && $(BIN)/ruff format --check -q src tests bench drill scripts
 	@$(BIN)/mypy
 	@$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-all: dev    ## the same with the long fault and scale suites
-	@$(BIN)/ruff check src tests bench scripts && $(BIN)/mypy
+	@$(BIN)/ruff check src tests bench drill scripts && $(BIN)/mypy
 	@$(BIN)/pytest
 
 lint: dev        ## ruff
-	@$(BIN)/ruff check src tests bench scripts && $(BIN)/ruff format --check -q src tests bench scripts
+	@$(BIN)/ruff check src tests bench drill scripts && $(BIN)/ruff format --check -q src tests bench drill scripts
 
 types: dev       ## mypy, strict
 	@$(BIN)/mypy
@@ -48,8 +48,14 @@ bench: dev       ## measure start-up, idle memory, tracking and serving
 conformance-mlflow: dev  ## run MLflow's own tests against Sill: make conformance-mlflow DIR=checkout-of-mlflow
 	@$(BIN)/python conformance/mlflow.py $(DIR)
 
+drill: dev      ## break one thing after another under load and print what failed
+	@$(BIN)/python -m drill
+
 bench-scheduler: dev ## replay the public traces (folder TRACES) and print them beside the published numbers
 	@$(BIN)/python -m bench.scheduler
+
+bench-inference: dev ## nine other model servers and Sill side by side: how many times faster
+	@$(BIN)/python -m bench.inference
 
 bench-tracking: dev ## a real MLflow server and Sill side by side: how many times faster
 	@$(BIN)/python -m bench tracking

@@ -7,7 +7,7 @@ import platform
 import sys
 
 NAMES = ("startup", "idle", "writes", "serving")
-ON_DEMAND = ("tracking",)
+ON_DEMAND = ("tracking", "models", "wakes")
 """Measured only when asked for: they need an environment of another program, and minutes."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.scheduler.s7 import replicate
 from bench.scheduler.tables import goal, rows
 from sill.scheduler.policies import policy_named
 from sill.scheduler.simulation.report import report
@@ -34,6 +35,7 @@ def measure(folder: Path) -> Iterator[str]:
             lines.append((f"{policy} trace {column}", f"{theirs:,.0f}", f"{ours:,.0f}", f"{away:+.1f} %"))
     yield from rows(("Muri, 64 GPUs", "published avg jct", "ours", "away"), lines)
     yield goal("worst distance of an average jct", worst, TOLERANCE_PCT, " %")
+    yield from replicate(folder)
 
 
 def pooled(workload: Workload, devices: int = 64) -> Workload:

@@ -97,7 +97,10 @@ def test_metadata_names_what_goes_in_and_comes_out(shared: House) -> None:
     assert http.get("/v2").json() == {
         "name": "sill",
         "version": "0.1.0",
-        "extensions": ["binary_tensor_data", "classification"],
+        "extensions": [
+            *("binary_tensor_data", "classification", "generate", "model_configuration", "model_repository"),
+            "statistics",
+        ],
     }
     assert model["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 3]}]
     assert [output["name"] for output in model["outputs"]] == ["label", "probabilities"]
@@ -146,7 +149,6 @@ def test_a_bad_tensor_is_refused_in_the_protocols_form(shared: House, inputs: li
         ("/v2/models/churn/versions/-1/infer", 404),
         ("/v2/models/churn/versions/99999999999/infer", 404),
         ("/v2/models/churn/versions/2/infer", 404),
-        ("/v2/repository/models/churn/load", 404),
     ],
 )
 def test_a_model_that_is_not_there_is_refused(shared: House, path: str, status: int) -> None:  # B62

@@ -4,14 +4,15 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
-from sill.api.inference import build_app
+from sill.api.inference_door import build_app
+from sill.api.recognition import KnownHead
 from sill.core.clock import SystemClock
 from sill.core.settings import Settings
 from sill.endpoints.types import PlanToken, ServingPlan
@@ -58,8 +59,7 @@ class Served:
 
     def recall(self, head: bytes) -> Any:
         known = self.recognition.recall(head)
-        self.short_ways += known is not None
-        return known
+        return None if known is None else Counted(self, known)
 
     def close(self) -> None:
         self.connection.close()
@@ -88,6 +88,20 @@ class Served:
         while len(body) < length:
             body += self.connection.recv(length - len(body))
         return int(content.split()[1]), json.loads(body)
+
+
+class Counted:
+    """A known head that counts what it answered itself."""
+
+    def __init__(self, served: Served, known: KnownHead) -> None:
+        self.body_bytes = known.body_bytes
+        self._served = served
+        self._known = known
+
+    def answer(self, body: bytes, reply: Callable[[bytes], None]) -> bool:
+        is_taken = self._known.answer(body, reply)
+        self._served.short_ways += is_taken
+        return is_taken
 
 
 @pytest.fixture
@@ -128,7 +142,7 @@ def test_what_is_not_a_list_of_good_numbers_is_told_as_on_the_long_way(served: S
 
     assert (again, status == 200) == (status, data.startswith("[["))
     assert short.get("error") == long.get("error")
-    assert served.short_ways == 1
+    assert served.short_ways == 0
 
 
 @pytest.mark.parametrize("cut", [5, 60, 150, -3])

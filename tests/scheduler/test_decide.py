@@ -285,3 +285,13 @@ def test_nobody_takes_back_more_than_a_guarantee_or_from_those_within_theirs() -
     submit(of, job("a1", 2, queue="a"), job("a2", 4, queue="a"), at=10)
 
     assert not [action for action in decide(of, Tick(), at_s(1_000)) if isinstance(action, Preempt)]
+
+
+def test_a_node_with_a_type_nobody_declared_takes_work_that_waits_for_any() -> None:
+    of = state(cluster(1, 1), "sill", Queue(name="q", ceiling={"accelerators": 2}))
+    submit(of, job("runs", queue="q"), job("any", queue="q"), job("picky", queue="q", types=("gpu",)))
+    actions = decide(of, NodeJoined(node=Node(name="n9", accelerators={"npu": 2}, domains=("r9",))), at_s(1))
+
+    assert started(actions) == ["any"]
+    assert of.resources.names[-1] == "accelerators/npu"
+    assert explain(of, "picky").text

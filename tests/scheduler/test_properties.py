@@ -1,8 +1,10 @@
 """The promises of `decide`, on generated clusters, queues and jobs, under every policy."""
 
 import copy
+from itertools import combinations_with_replacement
 from math import inf
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,13 +15,27 @@ from sill.scheduler.explain import explain
 from sill.scheduler.folding import fold, happen
 from sill.scheduler.ledger import MILLI, bits
 from sill.scheduler.placement import place
-from sill.scheduler.policies import POLICIES, policy_named
+from sill.scheduler.policies import GRACE_S, POLICIES, policy_named
 from sill.scheduler.queues import QueueNode
+from sill.scheduler.reservations import ends_us
 from sill.scheduler.simulation.simulate import Simulation
 from sill.scheduler.simulation.types import Workload
 from sill.scheduler.state import State
-from sill.scheduler.types import Action, Ended, NodeLeft, Start, Step, Stopped, Submitted, Tick
-from sill.testing.scheduling import at_s, workloads
+from sill.scheduler.types import (
+    Action,
+    Ended,
+    Job,
+    Node,
+    NodeLeft,
+    Preempt,
+    Queue,
+    Start,
+    Step,
+    Stopped,
+    Submitted,
+    Tick,
+)
+from sill.testing.scheduling import at_s, cluster, workloads
 
 DEVICES = 4
 policies = st.sampled_from(sorted(POLICIES))
@@ -206,3 +222,94 @@ def test_nothing_waits_that_has_room(workload: Workload, name: str) -> None:
             assert place(state.ledger, line.need, line.need.types, state.kept, state.fit) is None
 
     Simulation(workload, policy_named(name), observe=look).run()
+
+
+@many
+@given(workload=workloads(with_queues=False), name=st.sampled_from(["fifo", "drf"]), more=st.integers(1, 3))
+def test_with_more_nodes_never_fewer_single_jobs_start(workload: Workload, name: str, more: int) -> None:
+    def started(nodes: tuple[Node, ...]) -> int:
+        state = State(msgspec.structs.replace(workload.cluster, nodes=nodes), policy_named(name))
+        for job in workload.jobs:
+            if job.workers == 1:
+                happen(state, Submitted(job=job), at_s(5_000))
+        return len([action for action in choose(state) if isinstance(action, Start)])
+
+    had = workload.cluster.nodes
+    added = tuple(msgspec.structs.replace(had[0], name=f"more{at}") for at in range(more))
+    assert started((*had, *added)) >= started(had)
+
+
+@many
+@given(workload=workloads(with_queues=False))
+def test_in_a_strict_line_nothing_starts_while_something_of_higher_priority_waits(workload: Workload) -> None:
+    order: list[str] = []
+
+    def look(state: State, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Start):
+                job = state.entries[action.job_id].job
+                rivals = [each.job for each in state.entries.values() if each.phase is Phase.WAITING]
+                order.extend(each.id for each in rivals if each.priority > job.priority)
+
+    Simulation(workload, policy_named("fifo"), observe=look).run()
+    assert order == []
+
+
+@many
+@given(workload=workloads(with_queues=False), name=st.sampled_from(["drain", "conservative"]))
+def test_a_gang_with_kept_nodes_is_overtaken_on_them_only_by_what_should_end_in_time(
+    workload: Workload, name: str
+) -> None:
+    def look(state: State, actions: list[Action]) -> None:
+        for action in actions:
+            if not isinstance(action, Start):
+                continue
+            entry = state.entries[action.job_id]
+            for kept in state.reservations.values():
+                if kept.made_us < state.now_us and kept.victims:
+                    on_it = {state.ledger.by_name[slot.node] for slot in entry.placed} & set(bits(kept.mask))
+                    assert not on_it or ends_us(state, entry) <= kept.start_us or on_it & set(kept.slack)
+
+    Simulation(workload, policy_named(name), observe=look).run()
+
+
+@many
+@given(shapes=st.lists(st.tuples(st.sampled_from([1, 2, 3, 4]), st.integers(1, 4)), min_size=1, max_size=8))
+def test_a_gang_starts_exactly_if_trying_everything_finds_it_a_place(shapes: list[tuple[int, int]]) -> None:
+    state = State(cluster(4, 4), policy_named("fifo-skip"))
+    for number, (gpus, workers) in enumerate(shapes):
+        free = [machine.whole["gpu"] for machine in state.ledger.machines]
+        has_room = any(
+            all(free[node] >= gpus * chosen.count(node) for node in chosen)
+            for chosen in combinations_with_replacement(range(len(free)), workers)
+        )
+        happen(state, Submitted(job=Job(id=f"j{number}", accelerators=gpus, workers=workers)), number)
+        assert bool(choose(state)) == has_room
+
+
+@many
+@given(running=st.integers(1, 16), asked=st.integers(1, 16), guarantee=st.integers(1, 16), parts=st.booleans())
+def test_a_guarantee_is_reached_within_the_grace_and_not_passed_by_force(
+    running: int, asked: int, guarantee: int, parts: bool
+) -> None:
+    half = 0.5 if parts else 1.0
+    queues = (Queue(name="a", guarantee={"accelerators": guarantee * half}), Queue(name="b"))
+    state = State(cluster(4, 4), policy_named("sill"), queues)
+    for number in range(running * (2 if parts else 1)):
+        happen(state, Submitted(job=Job(id=f"b{number}", queue="b", accelerators=half)), 0)
+    choose(state)
+    for number in range(asked):
+        happen(state, Submitted(job=Job(id=f"a{number}", queue="a", accelerators=half)), 1)
+    choose(state)
+    stopped = 0
+    for at in range(3):
+        happen(state, Tick(), at_s((at + 1) * GRACE_S + 1))
+        for action in choose(state):
+            if isinstance(action, Preempt):
+                stopped += 1
+                happen(state, Stopped(job_id=action.job_id, attempt=action.attempt), state.now_us)
+        choose(state)
+
+    of_a = sum(entry.job.queue == "a" for entry in state.running.values())
+    assert of_a >= min(asked, guarantee)
+    assert stopped <= guarantee

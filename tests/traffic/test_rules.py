@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from sill.endpoints.types import Endpoint, EndpointSpec, Revision, RevisionState, Rollout
 from sill.traffic.rules import (
+    LABELS_MIN,
     LATENCY_BOUNDS_MS,
+    chance_better,
     chance_of,
     judge,
     latency_counts,
@@ -173,3 +175,53 @@ def test_an_answer_counts_for_the_step_it_was_given_in() -> None:
     assert phase_of(canary, False, 100) == "canary-10"
     assert phase_of(canary, False, 99) == "late"
     assert phase_of(canary, True, 100) == "late-shadow"
+
+
+FIXED = Rollout(split="fixed", steps=(50, 100))
+BANDIT = Rollout(split="bandit", steps=(50, 100))
+
+
+def test_an_ab_test_stays_as_it_is_until_it_is_ended_by_hand_and_a_bad_one_is_stopped() -> None:
+    at = endpoint(RevisionState.CANARY, 50, FIXED)
+
+    assert not decide(at, stats(2, "canary-50", 1_000_000), after_s=1e6).is_move
+    assert decide(at, stats(2, "canary-50", 100, errors=50)).state is RevisionState.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"), [(80, RevisionState.LIVE), (60, RevisionState.CANARY), (20, RevisionState.REJECTED)]
+)
+def test_a_bandit_gives_more_to_the_one_that_is_right_more_often_and_ends_when_it_is_sure(
+    right: int, expected: RevisionState
+) -> None:
+    at = endpoint(RevisionState.CANARY, 50, BANDIT)
+    seen = stats(2, "canary-50", 100, labelled=100, correct=right), stats(1, "live", 100, labelled=100, correct=55)
+
+    decision = decide(at, *seen)
+
+    assert decision.state is expected
+    assert expected is not RevisionState.CANARY or 50 < decision.weight <= 95
+
+
+def test_a_bandit_waits_for_labels_and_leaves_each_its_least_share() -> None:
+    at = endpoint(RevisionState.CANARY, 50, Rollout(split="bandit", steps=(50, 100), share_min=20))
+    few = stats(2, "canary-50", 100, labelled=LABELS_MIN - 1), stats(1, "live", 100, labelled=100, correct=100)
+    bad = stats(2, "canary-50", 100, labelled=40, correct=20), stats(1, "live", 100, labelled=40, correct=28)
+
+    assert not decide(at, *few).is_move
+    assert decide(at, *bad).weight == 20
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.data())
+def test_chances_of_both_sides_add_up_and_more_right_is_never_less_likely(n: int, m: int, data: st.DataObject) -> None:
+    one, other = (n, data.draw(st.integers(0, n))), (m, data.draw(st.integers(0, m)))
+
+    assert chance_better(one, other) + chance_better(other, one) == pytest.approx(1.0, abs=1e-6)
+    if one[1] < one[0]:
+        assert chance_better((one[0], one[1] + 1), other) >= chance_better(one, other) - 1e-9
+
+
+def test_the_chance_of_many_labels_is_close_to_the_exact_one() -> None:
+    assert chance_better((2_001, 1_020), (2_001, 1_000)) == pytest.approx(
+        chance_better((2_000, 1_020), (2_000, 1_000)), abs=0.02
+    )

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sill.core.clock import SystemClock
-from sill.core.errors import Damaged, InvalidValue, NotFound, Refused, SillError, Unauthenticated, Unavailable
+from sill.core.errors import (
+    Damaged,
+    Forbidden,
+    InvalidValue,
+    NotFound,
+    Refused,
+    SillError,
+    Unauthenticated,
+    Unavailable,
+)
 from sill.endpoints.types import PlanEndpoint, PlanRevision, PlanToken, ServingPlan
 from sill.runtimes.port import open_runtime
 from sill.runtimes.types import Signature
@@ -259,22 +268,76 @@ def test_a_bundle_is_used_only_with_right_digests_and_signature(tmp_path: Path) 
     good = Bundle(signer, classifier())
     store = Bundles(tmp_path / "bundles")
 
-    assert store.model(FilesOf(good), "p", "m", good.revision(1, 100), signer.public_key_pem()) == classifier()
+    held = store.folder(FilesOf(good), "p", "m", good.revision(1, 100), signer.public_key_pem())
+    assert (held / "model.onnx").read_bytes() == classifier()
     with pytest.raises(Damaged):
-        store.model(FilesOf(good), "p", "m", good.revision(1, 100), stranger.public_key_pem())
+        store.folder(FilesOf(good), "p", "m", good.revision(1, 100), stranger.public_key_pem())
 
 
 def test_a_bundle_damaged_on_disk_is_fetched_again_and_one_damaged_at_its_source_refused(tmp_path: Path) -> None:
     signer = make_signer(tmp_path)
     good = Bundle(signer, classifier())
     store, key = Bundles(tmp_path / "bundles"), signer.public_key_pem()
-    store.model(FilesOf(good), "p", "m", good.revision(1, 100), key)
+    store.folder(FilesOf(good), "p", "m", good.revision(1, 100), key)
     (tmp_path / "bundles" / good.digests["model.onnx"]).write_bytes(b"flipped")
 
-    assert store.model(FilesOf(good), "p", "m", good.revision(1, 100), key) == classifier()
+    held = store.folder(FilesOf(good), "p", "m", good.revision(1, 100), key)
+    assert (held / "model.onnx").read_bytes() == classifier()
 
     wanted = good.revision(1, 100)
     good.files["model.onnx"] = b"other"
     store.keep_only(set())
     with pytest.raises(Damaged, match="digest"):
-        store.model(FilesOf(good), "p", "m", wanted, key)
+        store.folder(FilesOf(good), "p", "m", wanted, key)
+
+
+ADMIN = PlanToken(digest="a", projects=("default",), may_admin=True)
+STRANGER = PlanToken(digest="s", projects=("other",), may_admin=True)
+
+
+@pytest.mark.anyio
+async def test_an_endpoint_unloaded_by_hand_answers_no_more_until_it_is_loaded() -> None:
+    plane, token = plane_with(CLASSIFIER)
+
+    await plane.unload(ADMIN, "default", "churn")
+    with pytest.raises(Unavailable, match="by hand"):
+        await plane.answer(token, asked())
+    assert [one.state for one in plane.index(token)] == ["UNAVAILABLE"]
+    await plane.load(ADMIN, "default", "churn")
+
+    assert (await plane.answer(token, asked())).revision == 1
+    assert [one.state for one in plane.index(token)] == ["READY"]
+
+
+@pytest.mark.anyio
+async def test_only_an_admin_loads_and_unloads_and_a_stranger_does_not_learn_of_it() -> None:
+    plane, token = plane_with(CLASSIFIER)
+
+    for act in (plane.load, plane.unload):
+        with pytest.raises(Forbidden):
+            await act(token, "default", "churn")
+        with pytest.raises(NotFound):
+            await act(STRANGER, "default", "churn")
+    assert plane.index(STRANGER) == []
+
+
+@pytest.mark.anyio
+async def test_a_model_that_does_not_stream_gives_its_answer_in_one_part() -> None:
+    plane, token = plane_with(CLASSIFIER)
+
+    told = [one async for one in plane.stream(token, asked(count=3))]
+
+    assert [len(one.part.outputs["label"]) for one in told] == [3]
+    assert len(noted(plane)) == 3
+
+
+@pytest.mark.anyio
+async def test_a_model_that_turned_out_to_be_broken_leaves_its_route() -> None:
+    second = model(classifier(), number=2, weight=50)
+    plane, token = plane_with(CLASSIFIER, second)
+
+    plane.without(plane.planned["default", "churn"], second)
+    assert {(await plane.answer(token, asked(number))).revision for number in range(20)} == {1}
+    plane.without(plane.planned["default", "churn"], CLASSIFIER)
+    with pytest.raises(Unavailable):
+        await plane.answer(token, asked())

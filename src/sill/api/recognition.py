@@ -4,9 +4,14 @@ The first request of its kind goes the long way, through gate, door and protocol
 very same bytes (who asks, of whom, in which form) holds until the next plan, and is not decided again.
 """
 
+import asyncio
+import math
 import time
 from collections.abc import Callable
-from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
 
 from sill.core.clock import Clock
 from sill.core.errors import SillError
@@ -16,14 +21,15 @@ from sill.protocols.oip.errors import error_body
 from sill.protocols.oip.forms import AnswerForm, Form
 from sill.safety.gate import SECURITY_HEADERS, problem_body
 from sill.safety.limits import InFlight
-from sill.traffic.batching import Part
+from sill.traffic.batching import Answered, Packing, Part, Waiting
 from sill.traffic.plane import Plane, Way, timeout_s
 from sill.traffic.pool import Model, Route
 from sill.traffic.recording import Asked
-from sill.traffic.tensors import to_question
+from sill.traffic.tensors import Question
 
 HEADS_MAX = 4_096
 HEAD_BYTES_MAX = 4_096
+PACKINGS_MAX = 1_024
 FORMS_MAX = 8
 """Forms of body remembered for one head."""
 REASONS = {400: b"Bad Request", 422: b"Unprocessable Entity", 429: b"Too Many Requests", 503: b"Service Unavailable"}
@@ -39,6 +45,7 @@ class Recognition:
         self.in_flight = in_flight
         self.clock = clock
         self._heads: dict[bytes, KnownHead] = {}
+        self._packings: dict[tuple[Any, ...], Packing] = {}
 
     def recall(self, head: bytes) -> "KnownHead | None":
         """What is known of a head."""
@@ -47,6 +54,13 @@ class Recognition:
             del self._heads[head]
             return None
         return known
+
+    def packing(self, name: str, dtype: Any, inner: tuple[int, ...]) -> Packing:
+        """The one for all inputs alike, so that what comes under different heads is joined too."""
+        key = (name, str(dtype), inner)
+        if len(self._packings) >= PACKINGS_MAX and key not in self._packings:
+            self._packings.clear()
+        return self._packings.setdefault(key, Packing(name, dtype, inner))
 
     def learn(self, head: bytes, token: PlanToken, route: Route, asked: Asked, form: Form, body_bytes: int) -> None:
         """Remember a head and the form of its body, after a request with them was answered well."""
@@ -68,82 +82,146 @@ class KnownHead:
         self.generation = house.plane.generation
         self.body_bytes = body_bytes
         self.forms: list[Form] = []
-        self._house = house
-        self._token = token
-        self._route = route
-        self._version = asked.version
-        self._sticky_key = asked.sticky_key
+        self.house = house
+        self.token = token
+        self.route = route
+        self.asked = asked
         self._seconds = timeout_s(route.endpoint, asked.timeout_ms)
-        self._answers: dict[tuple[int, Form], AnswerForm] = {}
+        self._ways: dict[tuple[int, Form], KnownWay | None] = {}
 
     def answer(self, body: bytes, reply: Callable[[bytes], None]) -> bool:
         """See `safety.listener.Known`. False for everything that is not plainly good: the long way says what is wrong."""
-        house = self._house
-        plane, expires_us = house.plane, self._token.expires_us
-        if expires_us and expires_us <= house.clock.now_us():
+        house, token = self.house, self.token
+        plane = house.plane
+        if token.expires_us and token.expires_us <= house.clock.now_us():
             return False
         for form in self.forms:
-            tensor = form.read(body)
-            if tensor is not None:
+            packed = form.read(body)
+            if packed is not None:
                 break
         else:
             return False
-        if not house.in_flight.try_enter():
-            return False
-        started_s = time.perf_counter()
-        route, request_id = self._route, plane.new_id()
+        request_id = plane.new_id()
         try:
-            model = plane.choose(route, self._version, self._sticky_key or request_id)
-            question = model.plain.question(form.name, tensor) if model.plain is not None else None
-            if question is None:
-                question = to_question(model.signature, {form.name: tensor})
-            endpoint = route.endpoint
-            asked = Asked(
-                id=request_id,
-                project=endpoint.project,
-                endpoint=endpoint.name,
-                tensors={form.name: tensor},
-                version=self._version,
-                sticky_key=self._sticky_key,
-            )
-            deadline_s = plane.now_s() + self._seconds
-            way = Way(
-                asked=asked, route=route, model=model, question=question, deadline_s=deadline_s, started_s=started_s
-            )
-            model.batcher.submit(question, deadline_s, partial(self._tell, way, form, reply), self._token.digest)
+            model = plane.choose(self.route, self.asked.version, self.asked.sticky_key or request_id)
         except SillError:
-            house.in_flight.leave()
             return False
+        way = self._way(model, form)
+        if way is None or not house.in_flight.try_enter():
+            return False
+        waiting = Waiting(way.rows, plane.now_s() + self._seconds, reply, group=way, packed=packed, id=request_id)
+        try:
+            model.batcher.enqueue(waiting, token.digest, self.asked.priority)
+        except SillError as refused:
+            house.in_flight.leave()
+            return way.refuse(waiting, refused)
         return True
 
-    def _tell(self, way: Way, form: Form, reply: Callable[[bytes], None], told: Part | SillError) -> None:
-        self._house.in_flight.leave()
-        if isinstance(told, Part):
-            answer = self._answers.get((way.model.revision.number, form)) or self._answer_form(way.model, form)
-            batch = told.of
-            body, header_bytes = answer.write(way.asked.id, batch.outputs, batch.lists, told.start, told.end)
-            reply(_head(b"200 OK", way.asked.id, body, header_bytes))
-        else:
-            body = error_body(problem_body(told, way.asked.id))
-            reason = REASONS.get(told.status, b"Internal Server Error")
-            reply(_head(b"%d %s" % (told.status, reason), way.asked.id, body))
-        self._house.plane.remember(way, told)
+    def _way(self, model: Model, form: Form) -> "KnownWay | None":
+        """How a form of body is put to a model; None if it does not fit as it is."""
+        key = (model.revision.number, form)
+        if key not in self._ways:
+            self._ways[key] = way_of(self, model, form)
+        return self._ways[key]
 
-    def _answer_form(self, model: Model, form: Form) -> AnswerForm:
-        revision = model.revision
+
+class KnownWay:
+    """One form of body to one model: packed rows into its queue, and its answers back. See `batching.Group`."""
+
+    def __init__(self, known: KnownHead, model: Model, form: Form, packing: Packing) -> None:
+        self.packing = packing
+        self.rows = form.shape[0]
+        self._known = known
+        self._model = model
+        self._form = form
+        revision, name = model.revision, known.route.endpoint.name
         parameters = {"model_version": revision.model_version, "revision": revision.number}
-        answer = AnswerForm(self._route.endpoint.name, revision.model_version, parameters, form.request, model.example)
-        self._answers[revision.number, form] = answer
-        return answer
+        self._answer = AnswerForm(name, revision.model_version, parameters, form.request, model.example)
+
+    def told(self, batch: list[Waiting], answered: Answered) -> None:
+        """Answer all of them, then take note of them."""
+        house, outputs, texts = self._known.house, answered.outputs, answered.texts
+        for one in batch:
+            house.in_flight.leave()
+            try:
+                body, header_bytes = self._answer.write(one.id, outputs, texts, one.start, one.start + one.rows)
+            except SillError as refused:
+                one.done(_refusal(refused, one.id))
+            else:
+                one.done(_head(b"200 OK", one.id, body, header_bytes))
+        self._note(batch, answered)
+
+    def failed(self, one: Waiting, error: SillError) -> None:
+        """Say why there is no answer, and take note of it."""
+        self._known.house.in_flight.leave()
+        one.done(_refusal(error, one.id))
+        self._known.house.plane.remember(self._taken(one), error)
+
+    def refuse(self, one: Waiting, error: SillError) -> bool:
+        """Say at once that it is not let in, if it is told when to come again; false if the long way must say it."""
+        if "retry_after_s" not in error.details:
+            return False
+        asyncio.get_running_loop().call_soon(one.done, _refusal(error, one.id))
+        return True
+
+    def _note(self, batch: list[Waiting], answered: Answered) -> None:
+        """The first ones with their payload, as far as the log's rate goes; the others are counted together."""
+        plane, model, route = self._known.house.plane, self._model, self._known.route
+        kept = 0
+        for one in batch:
+            if not (route.shadows or plane.recorder.keeps(one.rows)):
+                break
+            kept += 1
+            plane.remember(self._taken(one), Part(answered, one.start, one.start + one.rows))
+        rest = batch[kept:]
+        if not rest:
+            return
+        now_ns, at_us = time.perf_counter_ns(), self._known.house.clock.now_us()
+        latencies_ms = [(now_ns - one.came_ns) / 1e6 for one in rest]
+        for latency_ms in latencies_ms:
+            model.batcher.statistics.told(self.rows, latency_ms, at_us // 1_000, is_answer=True)
+        cpu_ms = answered.cpu_ms * self.rows / max(answered.rows, 1)
+        plane.recorder.count_all(route.endpoint, model, at_us, latencies_ms, self.rows, cpu_ms)
+
+    def _taken(self, one: Waiting) -> Way:
+        known = self._known
+        array = self._form.array(one.packed)
+        return Way(
+            asked=msgspec.structs.replace(known.asked, id=one.id, tensors={self._form.name: array}),
+            route=known.route,
+            model=self._model,
+            question=Question(arrays=one.arrays(), rows=one.rows),
+            deadline_s=one.deadline_s,
+            started_s=one.came_ns / 1e9,
+        )
 
 
-def _head(status: bytes, request_id: str, body: bytes, header_bytes: int | None = None) -> bytes:
+def way_of(known: KnownHead, model: Model, form: Form) -> KnownWay | None:
+    """How a form of body is put to a model; None if it does not fit as it is."""
+    plain = model.plain
+    if plain is None or form.request.entity or plain.question(form.name, np.zeros(form.shape, form.dtype)) is None:
+        return None
+    spec = model.signature.inputs[0]
+    return KnownWay(known, model, form, known.house.packing(spec.name, form.dtype, form.shape[1:]))
+
+
+def _refusal(error: SillError, request_id: str) -> bytes:
+    """The whole answer that says why there is none."""
+    body = error_body(problem_body(error, request_id))
+    reason = REASONS.get(error.status, b"Internal Server Error")
+    again_s = error.details.get("retry_after_s")
+    more = b"" if again_s is None else b"retry-after: %d\r\n" % math.ceil(again_s)
+    return _head(b"%d %s" % (error.status, reason), request_id, body, more=more)
+
+
+def _head(status: bytes, request_id: str, body: bytes, header_bytes: int | None = None, more: bytes = b"") -> bytes:
     kind = JSON_TYPE if header_bytes is None else BINARY_TYPE + b"\r\n" + BINARY_HEADER + b": %d" % header_bytes
-    return b"HTTP/1.1 %s\r\n%scontent-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\n\r\n%s" % (
+    return b"HTTP/1.1 %s\r\n%scontent-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s\r\n%s" % (
         status,
         _FIXED,
         kind,
         len(body),
         request_id.encode(),
+        more,
         body,
     )

@@ -19,8 +19,11 @@ from sill.cli.output import Options, console, progress, remark, show_json, show_
 from sill.core.errors import NotFound
 from sill.sdk.applying import apply as apply_project
 from sill.sdk.platform import Platform
+from sill.sdk.serving import Watch, between
 
 PANEL = "Platform"
+SERVING_S = 1.0
+"""Seconds between the two looks that a rate is made of."""
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +39,7 @@ def register(app: typer.Typer) -> None:
         panel=PANEL,
         is_about_project=False,
     )
-    add(app, top, "sill -p shop top", "sill -p shop top --every 0", panel=PANEL)
+    add(app, top, "sill -p shop top", "sill -p shop top --every 0", "sill -p shop top --serving --once", panel=PANEL)
     add(app, doctor, "sill doctor", panel=PANEL, is_about_project=False)
     add(app, backup, "sill backup sill-2026-11-21.tar", panel=PANEL, is_about_project=False)
     restored = "SILL_HOME=~/restored sill restore sill-2026-11-21.tar"
@@ -89,10 +92,17 @@ def apply(
 
 def top(
     every: Annotated[float, typer.Option(help="Seconds between looks; 0 to look once.", min=0)] = 2.0,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="Instead, what each endpoint answers: rates, latency, waiting, memory.")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
 ) -> None:
     """The loop at one look, again and again: tables, runs, models, endpoints, incidents, cost. Ctrl-C ends it."""
+    is_once = once or not every or Options.as_json or not console.is_terminal
+    if serving:
+        show_serving(Watch(client()), every or SERVING_S, is_once)
+        return
     platform = Platform(client())
-    is_once = not every or Options.as_json or not console.is_terminal
     while True:
         overview = platform.overview()
         if Options.as_json:
@@ -105,6 +115,48 @@ def top(
             return
         remark(f"looked at {time.strftime('%H:%M:%S')}, again in {every:g} s; Ctrl-C ends it")
         time.sleep(every)
+
+
+def show_serving(watch: Watch, every_s: float, is_once: bool) -> None:
+    """Each endpoint between two looks at the inference plane."""
+    before = watch.look()
+    while True:
+        time.sleep(min(every_s, SERVING_S) if is_once else every_s)
+        now = watch.look()
+        found, before = between(before, now), now
+        if not is_once:
+            console.clear()
+        rows = [
+            (
+                each.endpoint,
+                each.version,
+                each.revision,
+                f"{each.requests_per_s:.1f}",
+                f"{each.errors_per_s:.1f}",
+                f"{each.p50_ms:g}",
+                f"{each.p99_ms:g}",
+                each.waiting,
+                f"{each.batch_rows:.1f}",
+                size(each.memory_bytes),
+            )
+            for each in found
+        ]
+        columns = (
+            "endpoint",
+            "version",
+            "revision",
+            "req/s",
+            "err/s",
+            "p50 ms",
+            "p99 ms",
+            "waiting",
+            "batch",
+            "memory",
+        )
+        show_table(found, "", columns, rows, "no endpoint is answered in this project.")
+        if is_once:
+            return
+        remark(f"looked at {time.strftime('%H:%M:%S')}, again in {every_s:g} s; Ctrl-C ends it")
 
 
 def show_overview(overview: Overview) -> None:

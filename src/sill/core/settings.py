@@ -10,6 +10,8 @@ import msgspec
 from sill.core.errors import InvalidValue
 from sill.core.names import shorten
 
+PROCESSES_MAX = 64
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What can be set. A field `x_y` is read from `SILL_X_Y`; the comment behind it is its help text."""
@@ -26,11 +28,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     cpus: Annotated[float, msgspec.Meta(ge=0)] = 0
     memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    model_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     outbound_allow: str = ""
     artifact_roots: str = ""
     body_bytes_max: Annotated[int, msgspec.Meta(ge=1_000)] = 64 * 1024 * 1024
     upload_bytes_max: Annotated[int, msgspec.Meta(ge=1_000)] = 4 * 1024**3
     spool_bytes_max: Annotated[int, msgspec.Meta(ge=1_000_000)] = 4 * 1024**3
+    inference_processes: str = "1"
+    replicas: str = ""
     requests_in_flight_max: Annotated[int, msgspec.Meta(ge=1)] = 512
     sql_seconds_max: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     sql_rows_max: Annotated[int, msgspec.Meta(ge=1)] = 100_000
@@ -43,6 +48,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def inference_port(self) -> int:
         """The inference plane's HTTP port: the next after the control plane's."""
         return self.port + 1
+
+    @property
+    def processes(self) -> int:
+        """How many inference processes share the port, if no gateway stands there."""
+        return os.cpu_count() or 1 if self.inference_processes == "auto" else int(self.inference_processes)
+
+    @property
+    def has_gateway(self) -> bool:
+        """True if a gateway listens on the inference port, in front of replicas."""
+        return self.replicas != ""
+
+    @property
+    def grpc_port(self) -> int:
+        """The inference plane's gRPC port: the third."""
+        return self.port + 2
 
     @property
     def url(self) -> str:
@@ -62,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SETTINGS_HELP = {
     "home": "Where embedded stores, logs, keys and the root token lie.",
-    "port": "First of three ports: control plane, inference over HTTP; the third is kept for gRPC.",
+    "port": "First of three ports: control plane, inference over HTTP, inference over gRPC.",
     "host": "Address to listen on. Anything but loopback needs tls_cert, tls_key and public_url.",
     "public_url": "The https address clients use; needed on a public address.",
     "tls_cert": "Certificate file (PEM) for a public address.",
@@ -73,11 +93,14 @@ SETTINGS_HELP = {
     "log_level": "debug, info, warning or error.",
     "cpus": "CPU cores runs may use together; 0 for all of the machine's.",
     "memory_bytes": "Memory runs may use together; 0 for 80 % of the machine's.",
+    "model_cache_bytes": "Memory loaded models may hold in one inference process; 0 for half of the machine's.",
     "outbound_allow": "Comma-separated host:port or CIDR that outbound calls may reach although private.",
     "artifact_roots": "Comma-separated places outside Sill, such as s3://bucket/runs, that experiments may name for artifacts.",
     "body_bytes_max": "Largest JSON request body in bytes.",
     "upload_bytes_max": "Largest uploaded file in bytes.",
     "spool_bytes_max": "Most bytes that one spool keeps on disk of what was logged while the server is away.",
+    "inference_processes": "Inference processes that share the inference port, each a whole one; auto for one a core.",
+    "replicas": "A gateway in front of so many inference processes of this machine, or of those at comma-separated host:port.",
     "requests_in_flight_max": "Requests served at once; more are answered 429.",
     "sql_seconds_max": "Longest a SQL query may run.",
     "sql_rows_max": "Most rows a SQL query may return.",
@@ -101,6 +124,9 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             given[name] = environ[variable]
     if "home" in given:
         given["home"] = _absolute(given["home"])
+    _check_processes(given.get("inference_processes", "auto"))
+    if "replicas" in given:
+        replica_names(given["replicas"])
     try:
         return msgspec.convert(given, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as wrong:
@@ -113,8 +139,37 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         ) from wrong
 
 
+def _check_processes(given: str) -> None:
+    if given != "auto" and not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= PROCESSES_MAX):
+        raise InvalidValue(
+            f"SILL_INFERENCE_PROCESSES is {shorten(given)!r}: expected 1 to {PROCESSES_MAX}, or auto.",
+            fix="Set it right, or unset it for its default; docs/settings.md lists all settings.",
+            field="inference_processes",
+        )
+
+
 def _absolute(home: str) -> str:
     try:
         return str(Path(home).expanduser().absolute())
     except RuntimeError as unknown:  # `~name` of nobody
         raise InvalidValue(f"SILL_HOME is {shorten(home)!r}: {unknown}", fix="Give a path.", field="home") from unknown
+
+
+def replica_names(given: str) -> list[str]:
+    """Names of replicas to start, or addresses of those that are there.
+
+    Raises:
+        InvalidValue: it is neither a number nor a list of addresses.
+    """
+    if given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= PROCESSES_MAX:
+        return [f"replica-{number}" for number in range(1, int(given) + 1)]
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        host, colon, port = name.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65_536):
+            raise InvalidValue(
+                f"SILL_REPLICAS is {shorten(given)!r}: expected 1 to {PROCESSES_MAX}, or host:port, host:port, …",
+                fix="Set it right, or unset it for no gateway.",
+                field="replicas",
+            )
+    return names

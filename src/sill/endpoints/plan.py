@@ -1,5 +1,6 @@
 """The serving plan, made from the documents alone: the same documents always make the same plan."""
 
+from sill.core.actors import Actor
 from sill.endpoints.store import ENDPOINTS
 from sill.endpoints.types import Endpoint, PlanEndpoint, PlanRevision, PlanToken, Revision, RevisionState
 from sill.governance.types import Token
@@ -18,8 +19,16 @@ def plan_endpoints(connection: Connection, models: Models) -> tuple[PlanEndpoint
 
 def plan_tokens(tokens: tuple[Token, ...]) -> tuple[PlanToken, ...]:
     """What the inference plane needs of the tokens that may infer, in the order of their digests."""
-    made = [PlanToken(digest=one.digest, projects=one.projects, expires_us=one.expires_us) for one in tokens]
-    return tuple(sorted(made, key=lambda token: token.digest))
+    return tuple(sorted(map(_token, tokens), key=lambda token: token.digest))
+
+
+def _token(token: Token) -> PlanToken:
+    return PlanToken(
+        digest=token.digest,
+        projects=token.projects,
+        expires_us=token.expires_us,
+        may_admin=Actor(id=token.id, scopes=frozenset(token.scopes)).has("endpoints:admin"),
+    )
 
 
 def _endpoint(connection: Connection, models: Models, endpoint: Endpoint) -> PlanEndpoint:
@@ -31,6 +40,7 @@ def _endpoint(connection: Connection, models: Models, endpoint: Endpoint) -> Pla
         revisions=tuple(_revision(connection, models, endpoint, revision) for revision in serving),
         log_sample=endpoint.spec.log_sample,
         log_payload=endpoint.spec.log_payload,
+        idle_s=endpoint.spec.idle_s,
     )
 
 
@@ -43,4 +53,5 @@ def _revision(connection: Connection, models: Models, endpoint: Endpoint, revisi
         signature=version.spec.signature,
         weight=revision.weight,
         is_shadow=revision.state is RevisionState.SHADOW,
+        runtime=version.spec.runtime,
     )

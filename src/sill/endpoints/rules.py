@@ -30,6 +30,7 @@ REVISIONS_MAX = 100
 STEPS_MAX = 50
 REQUESTS_MAX = 10_000_000
 REASON_LENGTH_MAX = 1_000
+IDLE_S_MAX = 30 * 86_400.0
 
 
 def check_spec(spec: EndpointSpec) -> None:
@@ -44,6 +45,7 @@ def check_spec(spec: EndpointSpec) -> None:
     _check_slo(spec.slo)
     _check_rollout(spec.rollout)
     _between("log_sample", spec.log_sample, 0.0, 1.0)
+    _between("idle_s", spec.idle_s, 0.0, IDLE_S_MAX)
 
 
 def create(spec: EndpointSpec, now_us: int) -> Endpoint:
@@ -258,6 +260,13 @@ def _check_rollout(rollout: Rollout) -> None:
     _between("rollout.latency_ratio_max", rollout.latency_ratio_max, 1.0, 1_000.0)
     _between("rollout.quality_drop_max", rollout.quality_drop_max, 0.0, 1.0)
     _between("rollout.step_seconds_max", rollout.step_seconds_max, 0.0, 30 * 86_400.0)
+    _between("rollout.share_min", rollout.share_min, 1, 49)
+    if rollout.split != "steps" and steps[0] == 100:
+        raise InvalidValue(
+            f"a split {rollout.split!r} needs a first step below 100 percent.",
+            fix="Use steps such as [50, 100].",
+            field="rollout.steps",
+        )
 
 
 def _between(field: str, value: float, low: float, high: float) -> None:

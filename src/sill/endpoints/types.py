@@ -1,6 +1,7 @@
 """Endpoints, revisions, rollouts, and the plan the inference plane follows."""
 
 from enum import StrEnum
+from typing import Literal
 
 from sill.core.values import Value
 from sill.runtimes.types import Signature
@@ -26,6 +27,9 @@ class Rollout(Value, frozen=True, kw_only=True):
         latency_ratio_max: its p99 may be at most this times the live revision's (or the SLO, whichever is more).
         quality_drop_max: with labels: how much worse its accuracy may be.
         step_seconds_max: a step that gets too little traffic is decided after this long.
+        split: `steps` goes through them all; `fixed` stays at the first one until it is ended by hand (an A/B test);
+            `bandit` gives the revision that is right more often, by the labels, more of the traffic, until it is sure.
+        share_min: percent of the traffic that a bandit leaves to either revision.
     """
 
     shadow_requests: int = 50
@@ -36,6 +40,8 @@ class Rollout(Value, frozen=True, kw_only=True):
     latency_ratio_max: float = 2.0
     quality_drop_max: float = 0.05
     step_seconds_max: float = 3600.0
+    split: Literal["steps", "fixed", "bandit"] = "steps"
+    share_min: int = 5
 
 
 class EndpointSpec(Value, frozen=True, kw_only=True):
@@ -52,6 +58,8 @@ class EndpointSpec(Value, frozen=True, kw_only=True):
     """Whether inputs and outputs are kept, or only ids, times and versions."""
     auto_rollout: bool = True
     paused: bool = False
+    idle_s: float = 0.0
+    """Seconds without a request after which its model leaves memory; 0 for never. The next request waits for it."""
 
 
 class RevisionState(StrEnum):
@@ -111,7 +119,7 @@ class DeployRequest(Value, frozen=True, kw_only=True):
 
 
 class PlanRevision(Value, frozen=True, kw_only=True):
-    """A revision as the inference plane needs it: files by digest, weight, whether it only shadows."""
+    """A revision as the inference plane needs it: runtime, files by digest, weight, whether it only shadows."""
 
     number: int
     model_version: int
@@ -119,6 +127,7 @@ class PlanRevision(Value, frozen=True, kw_only=True):
     signature: Signature
     weight: int
     is_shadow: bool = False
+    runtime: str = "onnx"
 
 
 class PlanEndpoint(Value, frozen=True, kw_only=True):
@@ -132,6 +141,7 @@ class PlanEndpoint(Value, frozen=True, kw_only=True):
     model: str = ""
     """The registered model whose versions these are: where the bundles' files are fetched from."""
     deadline_ms: float = 10_000.0
+    idle_s: float = 0.0
 
 
 class PlanToken(Value, frozen=True, kw_only=True):
@@ -140,6 +150,8 @@ class PlanToken(Value, frozen=True, kw_only=True):
     digest: str
     projects: tuple[str, ...]
     expires_us: int = 0
+    may_admin: bool = False
+    """Whether it may load and unload models by hand: it has the scope `endpoints:admin`."""
 
 
 class ServingPlan(Value, frozen=True, kw_only=True):

@@ -1,15 +1,18 @@
-"""What a version may be made of: file names, formats, sizes, signature. Pure, but for the look into `model.onnx`."""
+"""What a version may be made of: file names, formats, sizes, signature. Pure; which runtimes there are is looked up."""
 
 import re
 
-from sill.core.errors import InvalidValue, TooLarge, UnsupportedType
+from sill.core.errors import InvalidValue, NotFound, TooLarge, UnsupportedType
 from sill.core.names import shorten
-from sill.models.types import MANIFEST_FILE, MODEL_FILE, VersionSpec
+from sill.models.types import MANIFEST_FILE, VersionSpec
+from sill.runtimes.drivers import Driver
+from sill.runtimes.port import driver
 from sill.runtimes.types import Signature, TensorSpec
 
 CARD_FILE = "card.md"
 FILES_MAX = 64
 PATH_LENGTH_MAX = 200
+PARTS_MAX = 6
 FILE_BYTES_MAX = 2 * 1024**3
 BUNDLE_BYTES_MAX = 4 * 1024**3
 TENSORS_MAX = 4_096
@@ -23,11 +26,13 @@ PARAMS_MAX = 500
 TEXT_LENGTH_MAX = 10_000
 DATATYPES = (
     *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
-    *("FP16", "FP32", "FP64", "BYTES"),
+    *("FP16", "BF16", "FP32", "FP64", "BYTES"),
 )
 """The Open Inference Protocol's."""
-ENDINGS = (".onnx", ".parquet", ".md", ".json", ".txt")
+ENDINGS = (".onnx", ".pt2", ".ubj", ".parquet", ".md", ".json", ".txt")
 """The only kinds of file in a bundle. What could hold code (pickle, joblib, pt, h5, keras ...) has no place here."""
+CODE_ENDING = ".py"
+"""Taken only of a runtime that runs code, which an admin of models registers and a confined process runs."""
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TENSOR = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
@@ -48,14 +53,15 @@ def check_spec(spec: VersionSpec) -> None:
         raise InvalidValue(
             f"note has {len(spec.note)} characters, at most {TEXT_LENGTH_MAX} are allowed.", field="note"
         )
-    if MODEL_FILE not in spec.files:
+    runtime = runtime_of(spec)
+    if runtime.model_file not in spec.files:
         raise InvalidValue(
-            f"the bundle has no {MODEL_FILE}: {shorten(', '.join(sorted(spec.files)) or 'nothing')}.",
-            fix=f"Export the model to ONNX and add it as {MODEL_FILE}.",
+            f"the bundle has no {runtime.model_file}: {shorten(', '.join(sorted(spec.files)) or 'nothing')}.",
+            fix=f"Export the model for the runtime {spec.runtime!r} and add it as {runtime.model_file}.",
             field="files",
         )
     for path, digest in spec.files.items():
-        check_path(path)
+        check_path(path, with_code=runtime.runs_code)
         if not _DIGEST.fullmatch(digest):
             raise InvalidValue(
                 f"{shorten(digest)!r} is not a digest: 64 hexadecimal digits are.", field=f"files.{shorten(path)}"
@@ -63,23 +69,39 @@ def check_spec(spec: VersionSpec) -> None:
     check_signature(spec.signature)
 
 
-def check_path(path: str) -> str:
+def runtime_of(spec: VersionSpec) -> type[Driver]:
+    """The driver of the runtime a version names; its library is not loaded.
+
+    Raises:
+        InvalidValue: nobody registered that runtime.
+    """
+    try:
+        return driver(spec.runtime)
+    except NotFound as unknown:
+        raise InvalidValue(
+            f"there is no runtime {shorten(spec.runtime)!r}.", fix=unknown.fix, field="runtime"
+        ) from unknown
+
+
+def check_path(path: str, *, with_code: bool = False) -> str:
     """The path itself, if it may name a file of a bundle.
 
+    Args:
+        with_code: Python files are taken too.
     Raises:
         InvalidValue: absolute, `..`, a backslash, an odd character, too long, or the manifest's own name.
         UnsupportedType: a kind of file that is not listed.
     """
     parts = path.split("/")
-    if len(path) > PATH_LENGTH_MAX or len(parts) > 4 or not all(_PART.fullmatch(part) for part in parts):
+    if len(path) > PATH_LENGTH_MAX or len(parts) > PARTS_MAX or not all(_PART.fullmatch(part) for part in parts):
         raise InvalidValue(
-            f"{shorten(path)!r} is not a path in a bundle: up to 4 parts of letters, digits and . _ - joined by /, "
+            f"{shorten(path)!r} is not a path in a bundle: up to {PARTS_MAX} parts of letters, digits and . _ - joined by /, "
             "none starting with a dot.",
             field="files",
         )
     if path == MANIFEST_FILE:
         raise InvalidValue(f"{MANIFEST_FILE} is made by the registry.", fix="Leave it out.", field="files")
-    if not path.endswith(ENDINGS):
+    if not path.endswith((*ENDINGS, CODE_ENDING) if with_code else ENDINGS):
         raise UnsupportedType(
             f"{shorten(path)!r} is of a kind that a bundle may not hold; {', '.join(ENDINGS)} are allowed.",
             fix="Export the model to ONNX; nothing that needs unpickling is ever loaded.",

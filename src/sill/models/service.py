@@ -12,7 +12,7 @@ from sill.core.names import check_name
 from sill.governance.rules import require
 from sill.governance.service import Governance
 from sill.models import manifest, registration
-from sill.models.bundle import CARD_FILE, check_sizes, check_spec
+from sill.models.bundle import CARD_FILE, check_sizes, check_spec, runtime_of
 from sill.models.deletion import Deletions, Holder
 from sill.models.rules import CHAMPION
 from sill.models.store import (
@@ -70,14 +70,17 @@ class Models:
             InvalidValue: a name, path, digest, tensor or address is not of the form it must have, or a blob is missing.
             UnsupportedType: a file of a kind or format that is not listed.
             TooLarge: a file or the bundle.
+            Forbidden: the bundle carries code, and the actor is no admin of models.
         """
         require(actor, "models:write", project)
         check_name(spec.model, "model")
         check_spec(spec)
+        if runtime_of(spec).runs_code:
+            require(actor, "models:admin", project)  # code of the project's own, run in a confined process
         registration.check_inputs(actor, project, spec)
         await self._governance.project(PLATFORM, project)
         started_us = self._clock.now_us()
-        await asyncio.to_thread(self._check_files, spec.files)
+        await asyncio.to_thread(self._check_files, spec)
         signed = manifest.make(self._signer, spec.files, started_us)
         digest = await asyncio.to_thread(self._blobs.put_bytes, signed)
 
@@ -313,8 +316,9 @@ class Models:
 
         return await self.deletions.sweep(await self._database.write(remove))
 
-    def _check_files(self, files: dict[str, str]) -> None:
-        """Refuses files that were not uploaded, are too large, or hold a model of another format. Blocks."""
+    def _check_files(self, spec: VersionSpec) -> None:
+        """Refuses files that were not uploaded, are too large, or are not what their runtime loads. Blocks."""
+        files = spec.files
         missing = [path for path, digest in files.items() if not self._blobs.exists(digest)]
         if missing:
             raise InvalidValue(
@@ -325,6 +329,13 @@ class Models:
             if path.endswith(".onnx"):
                 with self._blobs.open(files[path]) as opened:
                     check_onnx(opened)
+
+        def opened_file(path: str) -> BinaryIO:
+            if path not in files:
+                raise InvalidValue(f"the bundle has no {path}.", fix="Add it to its files.", field="files")
+            return self._blobs.open(files[path])
+
+        runtime_of(spec).check(opened_file)
 
     def _blob(self, digest: str, name: str) -> bytes:
         try:

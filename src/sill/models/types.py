@@ -57,7 +57,10 @@ class Stage(StrEnum):
 
 
 class VersionSpec(Value, frozen=True, kw_only=True):
-    """A version to register. The files were uploaded before; `files` maps path in the bundle → blob digest."""
+    """A version to register. The files were uploaded before; `files` maps path in the bundle → blob digest.
+
+    `runtime` names what makes the model answer, such as `onnx` or `xgboost`.
+    """
 
     model: str
     files: dict[str, str]
@@ -68,6 +71,7 @@ class VersionSpec(Value, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = ()
     params: dict[str, str] = {}
     note: str = ""
+    runtime: str = "onnx"
 
 
 class TrackedSpec(Value, frozen=True, kw_only=True):

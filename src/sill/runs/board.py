@@ -9,7 +9,7 @@ import asyncio
 
 from sqlalchemy import Connection
 
-from sill.core.clock import Clock
+from sill.core.clock import Clock, iso
 from sill.engines.types import Capacity
 from sill.runs import rules, store
 from sill.runs.store import RUNS
@@ -103,8 +103,14 @@ class Board:
             self._see(run)
 
     def why(self, run_id: str) -> str:
-        """Why a run waits; empty if it does not."""
-        return self._scheduler.explain(run_id).text if self._scheduler.is_waiting(run_id) else ""
+        """Why a run waits, and when it starts by forecast; empty if it does not wait."""
+        if not self._scheduler.is_waiting(run_id):
+            return ""
+        text = self._scheduler.explain(run_id).text
+        start = self._scheduler.forecast(run_id)
+        if start is None:
+            return text
+        return f"{text}; starts between {iso(start.low_us)} and {iso(start.high_us)}, four times of five"
 
     def new_reasons(self, most: int) -> dict[tuple[str, str], str]:
         """Why the first runs wait, by project and run; only what is new since the last time, and nothing if nothing

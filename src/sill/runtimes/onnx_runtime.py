@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
-from sill.core.errors import InvalidValue, NotFound, Refused, TooLarge, Unavailable
+from sill.core.errors import InvalidValue, Refused, Unavailable
 from sill.core.names import shorten
-from sill.runtimes.port import MODEL_BYTES_MAX, MODEL_FILE
+from sill.runtimes.drivers import Files, model_path
+from sill.runtimes.fitting import fit
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.formats import check_onnx
 
+MODEL_FILE = "model.onnx"
 SIGNATURE_KEY = "sill.signature"
 """Metadata property of the file that names features, classes and task (a `Signature` as JSON)."""
 THREADS = 1
@@ -22,21 +24,21 @@ NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """Without it the official builds (1.29 and later) send events about each process and model to their maker."""
 _LOG_ERRORS = 3
 
-# ONNX Runtime's type name → the Open Inference Protocol's datatype and NumPy's name
+# ONNX Runtime's type name → the Open Inference Protocol's datatype
 TYPES = {
-    "tensor(float)": ("FP32", "float32"),
-    "tensor(double)": ("FP64", "float64"),
-    "tensor(float16)": ("FP16", "float16"),
-    "tensor(int8)": ("INT8", "int8"),
-    "tensor(int16)": ("INT16", "int16"),
-    "tensor(int32)": ("INT32", "int32"),
-    "tensor(int64)": ("INT64", "int64"),
-    "tensor(uint8)": ("UINT8", "uint8"),
-    "tensor(uint16)": ("UINT16", "uint16"),
-    "tensor(uint32)": ("UINT32", "uint32"),
-    "tensor(uint64)": ("UINT64", "uint64"),
-    "tensor(bool)": ("BOOL", "bool"),
-    "tensor(string)": ("BYTES", "object"),
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(float16)": "FP16",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(bool)": "BOOL",
+    "tensor(string)": "BYTES",
 }
 
 
@@ -47,28 +49,38 @@ class OnnxRuntime:
         threads: threads inside one operator.
     """
 
+    model_file = MODEL_FILE
+    is_isolated = False
+    runs_code = False
+
     def __init__(self, threads: int = THREADS) -> None:
         self._threads = threads
         self._session: Any = None
         self._signature: Signature | None = None
-        self._inputs: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._inputs: tuple[TensorSpec, ...] = ()
         self._outputs: list[str] = []
+        self._size_bytes = 0
+
+    @staticmethod
+    def check(files: Files) -> None:
+        """See `Driver.check`."""
+        with files(MODEL_FILE) as opened:
+            check_onnx(opened)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`. The file is checked (operators, external data, size) before the library sees it."""
-        data = bundle if isinstance(bundle, bytes) else read_model(bundle)
+        data = bundle if isinstance(bundle, bytes) else model_path(bundle, MODEL_FILE).read_bytes()
         check_onnx(data)
         self._session = _session(data, device, self._threads)
+        self._size_bytes = len(data)
         self._signature = _signature(self._session)
-        self._inputs = {given.name: (TYPES[given.type][1], _shape(given.shape)) for given in self._session.get_inputs()}
+        self._inputs = self._signature.inputs
         self._outputs = [tensor.name for tensor in self._signature.outputs]
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`."""
         session = self._loaded()
-        fed = {name: self._fit(name, inputs) for name in self._inputs}
-        if unknown := sorted(set(inputs) - set(fed)):
-            raise InvalidValue(f"input {shorten(unknown[0])!r} is not known; the model takes {', '.join(fed)}.")
+        fed = fit(self._inputs, inputs)
         try:
             answers = session.run(self._outputs, fed)
         except Exception as refused:  # the library raises its own classes, all of them about this input
@@ -84,49 +96,19 @@ class OnnxRuntime:
             raise Unavailable("no model is loaded.", fix="Call load first.")
         return self._signature
 
+    def memory_bytes(self) -> int:
+        """See `Runtime.memory_bytes`: ONNX Runtime keeps the weights once, and little beside."""
+        return self._size_bytes
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._session = self._signature = None
+        self._size_bytes = 0
+
     def _loaded(self) -> Any:
         if self._session is None:
             raise Unavailable("no model is loaded.", fix="Call load first.")
         return self._session
-
-    def _fit(self, name: str, inputs: Mapping[str, Any]) -> Any:
-        """The array given for an input, in the input's own type.
-
-        Raises:
-            InvalidValue: it is missing, cannot be read as that type, or has the wrong shape.
-        """
-        import numpy as np
-
-        kind, shape = self._inputs[name]
-        if name not in inputs:
-            raise InvalidValue(f"input {name!r} is missing; the model takes {', '.join(self._inputs)}.", field=name)
-        try:
-            array = np.asarray(inputs[name]).astype(kind, copy=False)
-        except (ValueError, TypeError) as wrong:
-            raise InvalidValue(
-                f"input {name!r} cannot be read as {kind}: {shorten(str(wrong))}.", field=name
-            ) from wrong
-        fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
-        if not fits:
-            raise InvalidValue(
-                f"input {name!r} has shape {list(array.shape)}; {list(shape)} is allowed (-1: any).", field=name
-            )
-        return array
-
-
-def read_model(bundle: Path) -> bytes:
-    """The bytes of the model file in a bundle's folder (the platform's own, made from verified blobs).
-
-    Raises:
-        NotFound: there is none.
-        TooLarge: it is above `MODEL_BYTES_MAX`.
-    """
-    path = bundle / MODEL_FILE
-    if not path.is_file():
-        raise NotFound(f"the bundle {bundle.name!r} has no {MODEL_FILE}.", fix="Export the model to ONNX first.")
-    if path.stat().st_size > MODEL_BYTES_MAX:
-        raise TooLarge(f"{MODEL_FILE} has {path.stat().st_size} bytes; {MODEL_BYTES_MAX} are allowed.")
-    return path.read_bytes()
 
 
 def _session(data: bytes, device: str, threads: int) -> Any:
@@ -171,7 +153,7 @@ def _tensor(given: Any) -> TensorSpec:
         raise Refused(
             f"tensor {given.name!r} is a {given.type}; plain tensors are allowed.", fix="Export without zipmap."
         )
-    return TensorSpec(name=given.name, datatype=TYPES[given.type][0], shape=_shape(given.shape))
+    return TensorSpec(name=given.name, datatype=TYPES[given.type], shape=_shape(given.shape))
 
 
 def _shape(dimensions: Any) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ class TensorSpec(Value, frozen=True, kw_only=True):
 class Signature(Value, frozen=True, kw_only=True):
     """What a model takes and gives. `features` names the columns of a tabular input tensor, in order.
 
-    `classes` names the classes of a classifier, in the order of its probabilities.
+    `classes` names the classes of a classifier, in the order of its probabilities. A model that `streams` can give its
+    answer in parts, each of them rows of the same outputs.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -24,3 +25,4 @@ class Signature(Value, frozen=True, kw_only=True):
     features: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     task: Literal["classification", "regression", "other"] = "classification"
+    streams: bool = False

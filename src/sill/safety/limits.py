@@ -124,6 +124,12 @@ class Reservation:
         self._budget._take(size_bytes)
         self.size_bytes += size_bytes
 
+    def shrink(self, size_bytes: int) -> None:
+        """Gives a part back."""
+        size_bytes = min(size_bytes, self.size_bytes)
+        self._budget._give(size_bytes)
+        self.size_bytes -= size_bytes
+
     def release(self) -> None:
         """Gives all back; may be called twice."""
         self._budget._give(self.size_bytes)

@@ -16,18 +16,20 @@ INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
 T = TypeVar("T")
 
 
-def decode(body: bytes | bytearray | memoryview, kind: type[T]) -> T:
+def decode(body: bytes | bytearray | memoryview, kind: type[T], *, integer_max: int = INTEGER_MAX) -> T:
     """The body as `kind`.
 
     Refused: anything but UTF-8, a byte order mark, NaN, Infinity, numbers too large for int64 or float64, repeated
     keys at any level (also when escaped differently), more than 64 levels, NUL and lone surrogates in strings,
     unknown fields of a Struct.
 
+    Args:
+        integer_max: for a protocol that has 64 bits without a sign.
     Raises:
         InvalidValue: one of the above; `field` is the dotted path where that is known.
     """
     text = bytes(body)
-    keys = _check_text(text)
+    keys = _check_text(text, integer_max)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         _check_fields(kind, keys)
     try:
@@ -76,7 +78,7 @@ _NAMED_FIELD = re.compile(r"field `(?P<name>[^`]*)`")
 _LIST_BYTES_MAX = 65_536
 
 
-def _check_text(text: bytes) -> set[bytes]:
+def _check_text(text: bytes, integer_max: int) -> set[bytes]:
     """Checks what msgspec does not, and returns the keys of the outermost object (without their quotes)."""
     if text.startswith(b"\xef\xbb\xbf"):
         raise _malformed("it starts with a byte order mark")
@@ -87,7 +89,7 @@ def _check_text(text: bytes) -> set[bytes]:
     except UnicodeDecodeError as wrong:
         raise _malformed(f"it is not UTF-8 (byte {wrong.start})") from wrong
     if b"0" * 19 in text.translate(_DIGITS_TO_ZERO):
-        _check_integers(text)
+        _check_integers(text, integer_max)
     return _check_structure(_tokens(text))
 
 
@@ -148,10 +150,10 @@ def _unescape(quoted: bytes) -> bytes:
     return unescaped
 
 
-def _check_integers(text: bytes) -> None:
+def _check_integers(text: bytes, integer_max: int) -> None:
     for found in _LONG_INTEGER.findall(_STRING.sub(b'""', text)):
-        if len(found) > 20 or not INTEGER_MIN <= int(found) <= INTEGER_MAX:
-            raise _malformed(f"the integer {shorten(found.decode())} is outside {INTEGER_MIN} … {INTEGER_MAX}")
+        if len(found) > 20 or not INTEGER_MIN <= int(found) <= integer_max:
+            raise _malformed(f"the integer {shorten(found.decode())} is outside {INTEGER_MIN} … {integer_max}")
 
 
 def _check_fields(kind: type[msgspec.Struct], keys: set[bytes]) -> None:

@@ -6,11 +6,12 @@ the same journal gives the same actions, bit by bit.
 """
 
 from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heapreplace
 
-from sill.scheduler.entries import Entry, Line, Phase
+from sill.scheduler.entries import Entry, Line, Phase, Rank
 from sill.scheduler.folding import happen, settle, slots_of, stop
-from sill.scheduler.placement import Spread, place
-from sill.scheduler.preemption import borrowers, claimant, clear, find_victims
+from sill.scheduler.placement import Place, Spread, place
+from sill.scheduler.preemption import Borrowed, claimant, clear, find_victims
 from sill.scheduler.queues import Contest, QueueNode
 from sill.scheduler.reservations import HIGH, allows, ends_us, plan, use_slack
 from sill.scheduler.state import Reservation, State
@@ -20,7 +21,7 @@ ROUNDS_MAX = 32
 """A decision looks again when it gave something back itself, so many times at most."""
 RETRY_US = 60_000_000
 """When a kept node could not be cleared at the start, it is tried again after this."""
-PREEMPTIONS_MAX = 256
+PREEMPTIONS_MAX = 4_096
 """So many jobs at most are stopped in one decision."""
 
 
@@ -47,6 +48,8 @@ class _Pass:
         self.state = state
         self.actions: list[Action] = []
         self._stopped = 0
+        self._lines: dict[int, list[tuple[Rank, Line]]] = {}
+        """Lines of each queue that may start something, by their first job's rank; made when its turn comes."""
 
     def run(self) -> None:
         state = self.state
@@ -83,7 +86,7 @@ class _Pass:
             if state.tree.over(entry.leaf, amounts) is None and all(
                 need.room(state.ledger, index, kept.accelerator) >= workers for index, workers in kept.spread
             ):
-                self._start(entry, kept.accelerator, kept.spread, "the nodes kept for it are free")
+                self._start(entry, (kept.accelerator, kept.spread, ()), "the nodes kept for it are free")
 
     def _reserve(self) -> None:
         """Keep nodes for the first of those that were overtaken for too long."""
@@ -143,7 +146,7 @@ class _Pass:
             found = place(state.ledger, entry.need, types, ~mask, state.fit)
             if found is not None:
                 use_slack(state, entry, found[1], ends)
-                self._start(entry, *found, "it is predicted to end before kept nodes are needed")
+                self._start(entry, found, "it is predicted to end before kept nodes are needed")
             elif line.barred is not None:
                 return
             else:
@@ -177,25 +180,40 @@ class _Pass:
                         leaves[line.leaf.number] = line.leaf
         if not leaves:
             return
+        self._lines.clear()
         contest = Contest(state.tree, leaves.values(), state.now_us)
         while (leaf := contest.best()) is not None:
             following = self._next_line(leaf)
             if following is None:
                 contest.drop(leaf)
-            elif not self._try_start(following) and all(need.is_blocked for need in state.waiting_needs.values()):
+            elif self._try_start(following):
+                contest.took(leaf)
+            elif all(need.is_blocked for need in state.waiting_needs.values()):
                 return
 
     def _next_line(self, leaf: QueueNode) -> Line | None:
-        """The line whose first job comes first among those not blocked; of a strict queue only its very first job."""
-        best: Line | None = None
-        is_strict = self.state.policy.strict or leaf.spec.strict
-        for line in self.state.lines_by_queue.get(leaf.number, {}).values():
-            is_open = not line.need.is_blocked and line.barred is None
-            if (is_open or is_strict) and (best is None or line.waiting[0] < best.waiting[0]):
-                best = line
-        if best is not None and is_strict and (best.need.is_blocked or best.barred is not None):
-            return None
-        return best
+        """The line whose first job comes first among those not blocked; of a strict queue only its very first job.
+
+        Within a pass a line only loses its first and only gets blocked, so a heap is looked at again only at its top.
+        """
+        heap = self._lines.get(leaf.number)
+        if heap is None:
+            lines = self.state.lines_by_queue.get(leaf.number, {}).values()
+            heap = self._lines[leaf.number] = [(line.waiting[0][0], line) for line in lines]
+            heapify(heap)
+        while heap:
+            rank, line = heap[0]
+            if not line.waiting:
+                heappop(heap)
+            elif line.waiting[0][0] is not rank:
+                heapreplace(heap, (line.waiting[0][0], line))
+            elif not line.need.is_blocked and line.barred is None:
+                return line
+            elif self.state.policy.strict or leaf.spec.strict:
+                return None
+            else:
+                heappop(heap)
+        return None
 
     def _try_start(self, line: Line) -> bool:
         """Start the first of a line, or note that the line, or its whole class, is blocked."""
@@ -205,18 +223,20 @@ class _Pass:
             state.barred[line] = None
             if not types:
                 return False
-        own = state.reservations.get(entry.job.id)
-        found = place(state.ledger, entry.need, types, state.kept & ~(own.mask if own else 0), state.fit)
+        found = place(state.ledger, entry.need, types, state.kept_by_others(entry), state.fit)
         if found is None:
             entry.need.is_blocked = True
             return False
         line.barred = None
-        self._start(entry, *found, "it is its turn and there is room")
+        self._start(entry, found, "it is its turn and there is room")
         return True
 
     def _payable(self, entry: Entry) -> tuple[tuple[str, ...], tuple[QueueNode, int] | None]:
         """Accelerator types the limits of its queue allow it now, and what forbids the others."""
         state, need = self.state, entry.need
+        if len(need.types) == 1:
+            over = state.tree.over(entry.leaf, state.resources.amounts(need, need.types[0]))
+            return (need.types, None) if over is None else ((), over)
         allowed: list[str] = []
         barred: tuple[QueueNode, int] | None = None
         for accelerator in need.types:
@@ -232,18 +252,34 @@ class _Pass:
     def _reclaim(self) -> None:
         """Take back for queues below their guarantee what others have borrowed."""
         state = self.state
+        borrowed: dict[int, Borrowed] = {}
         for entry in sorted(state.claiming.values(), key=lambda each: each.rank):
-            if entry.job.id in state.reservations or not state.is_head(entry) or not entry.need.is_blocked:
+            if entry.job.id in state.reservations or not entry.need.is_blocked:
                 continue
+            if self._stopped >= PREEMPTIONS_MAX:
+                state.remind(state.now_us, "")
+                return
             queue = claimant(state, entry)
-            found = None
-            if queue is not None and self._stopped < PREEMPTIONS_MAX:
-                found = find_victims(state, entry, borrowers(state, queue), lambda victim: True)
-            if queue is None or found is None:
+            if queue is not None and queue.number not in borrowed:
+                borrowed[queue.number] = Borrowed(state, queue)
+            if queue is None or not self._take_back(entry, queue, borrowed[queue.number]):
                 del state.claiming[entry.job.id]  # nobody borrows what it needs: it asks again after a grace
                 state.remind(state.now_us + round(max(state.policy.grace_s, 1.0) * 1e6), entry.job.id)
-                continue
-            self._take_from(entry, found, f"queue {queue.spec.name!r} takes back its guarantee for")
+
+    def _take_back(self, entry: Entry, queue: QueueNode, borrowed: Borrowed) -> bool:
+        """Stop one job that covers it, else as many as one place for all of it needs; false if there are none."""
+        state = self.state
+        reason = f"queue {queue.spec.name!r} takes back its guarantee for"
+        if entry.need.workers == 1:
+            allowed = entry.need.nodes_up(state.ledger, state.kept_by_others(entry))
+            victim = borrowed.covering(entry.need, allowed)
+            if victim is not None:
+                self._stop(victim, entry, reason)
+                return True
+        found = find_victims(state, entry, borrowed.left, lambda victim: True) if state.is_head(entry) else None
+        if found is not None:
+            self._take_from(entry, found, reason)
+        return found is not None
 
     def _take_from(self, entry: Entry, found: tuple[str, Spread, list[Entry]], reason: str) -> None:
         """Keep the nodes for a job and stop those that hold them."""
@@ -259,8 +295,8 @@ class _Pass:
         worst: list[Entry] | None = None
         for line in self._blocked_lines():
             entry = line.head
-            if entry.job.id in state.reservations or line.barred is not None:
-                continue
+            if entry.job.id in state.reservations or line.barred is not None or entry.lost_at == state.ends:
+                continue  # one that lost work looks younger than it is: two such would stop each other for ever
             if self._stopped >= PREEMPTIONS_MAX:
                 return
             if worst is None:
@@ -292,9 +328,9 @@ class _Pass:
 
     # --- actions ------------------------------------------------------------------------------------------------------
 
-    def _start(self, entry: Entry, accelerator: str, spread: Spread, reason: str) -> None:
-        slots = self.state.begin(entry, accelerator, spread)
-        self.actions.append(Start(entry.job.id, entry.attempt, slots, accelerator, reason))
+    def _start(self, entry: Entry, where: Place, reason: str) -> None:
+        slots = self.state.begin(entry, where)
+        self.actions.append(Start(entry.job.id, entry.attempt, slots, where[0], reason))
 
     def _stop(self, victim: Entry, entry: Entry, reason: str) -> None:
         self._stopped += 1

@@ -26,8 +26,8 @@ class Entry:
     """One job: what it asks for, where it stands, what it has had."""
 
     __slots__ = (
-        *("accelerator", "amounts", "attained_us", "attempt", "away_us", "changes_us", "front"),
-        *("is_withdrawn", "job", "key", "leaf", "need", "number", "phase", "placed", "preemptions"),
+        *("accelerator", "amounts", "attained_us", "attempt", "away_us", "changes_us", "for_job", "front"),
+        *("is_withdrawn", "job", "key", "leaf", "lost_at", "need", "number", "phase", "placed", "preemptions"),
         *("rank", "saved_us", "started_us", "waiting_us"),
     )
 
@@ -49,6 +49,10 @@ class Entry:
         self.waiting_us = 0
         """Since when it could start and did not."""
         self.preemptions = 0
+        self.lost_at = -1
+        """How many jobs had ended when it was stopped and lost work; -1 for never."""
+        self.for_job = ""
+        """For which job it was stopped the last time."""
         self.front = 0
         """-1 for one that was stopped for others: it comes before its equals."""
         self.key = 0.0
@@ -97,8 +101,8 @@ class Line:
 
     def remove(self, entry: Entry) -> None:
         """Take a job out."""
-        at = bisect_left(self.waiting, (entry.rank,))
-        del self.waiting[at]
+        waiting = self.waiting
+        del waiting[0 if waiting[0][1] is entry else bisect_left(waiting, (entry.rank,))]
 
     @property
     def head(self) -> Entry:

@@ -94,8 +94,7 @@ def _binding(state: State, entry: Entry) -> tuple[str, str]:
             over = found
     if not allowed and over is not None:
         return "queue", _over(state, entry, *over)
-    own = state.reservations.get(entry.job.id)
-    others = state.kept & ~(own.mask if own else 0)
+    others = state.kept_by_others(entry)
     if place(state.ledger, need, allowed, others, state.fit) is not None:
         return "order", "there is room; it starts when its turn comes"
     if others and place(state.ledger, need, allowed, 0, state.fit) is not None:

@@ -6,7 +6,8 @@ backwards: an earlier time than the last is taken as the last.
 
 from collections.abc import Iterable
 
-from sill.scheduler.entries import Phase
+from sill.scheduler.carbon import Prices
+from sill.scheduler.entries import Entry, Phase
 from sill.scheduler.state import Reservation, State
 from sill.scheduler.types import (
     Action,
@@ -19,6 +20,7 @@ from sill.scheduler.types import (
     Observed,
     Policy,
     Preempt,
+    Priced,
     Queue,
     QueuesSet,
     Reserve,
@@ -63,17 +65,21 @@ def happen(state: State, event: Event, now_us: int) -> None:
                 entry.saved_us = state.now_us
         case Observed(job=job, runtime_s=runtime_s):
             state.predictor.learn(job, runtime_s)
+            state.fit.learn(state.need(job))
         case Running():
             _found_running(state, event)
         case NodeJoined(node=node):
-            state.touched |= 1 << state.ledger.join(node)
-            state.resources.measure(state.ledger)
+            state.join(node)
         case NodeLeft():
             _left(state, event)
         case QueuesSet(queues=queues):
+            for name in list(state.claims):
+                state.unclaim(state.entries[name])
             state.tree.declare(queues)
             for line in state.lines:
                 line.barred = None
+        case Priced():
+            state.price(event.place, Prices(event.start_us, event.slot_s, event.values))
         case _:
             pass
     _pass_time(state)
@@ -99,10 +105,13 @@ def stop(state: State, job_id: str, for_job: str) -> None:
     """A running job is being stopped. One stopped at a reservation's start goes to the front of its line again."""
     entry = state.entries[job_id]
     entry.phase = Phase.STOPPING
+    entry.for_job = for_job
     kept = state.reservations.get(for_job)
     if kept is not None:
         kept.victims.add(job_id)
         entry.front = -1 if kept.made_us < state.now_us else 0
+    elif for_job in state.entries:
+        state.claim(state.entries[for_job], entry.accelerator)
 
 
 def settle(state: State) -> None:
@@ -121,7 +130,8 @@ def _ended(state: State, event: Ended) -> None:
     if entry is None or entry.attempt != event.attempt:
         return
     work_s = entry.work_us(state.now_us) / 1e6
-    _gone(state, event.job_id)
+    state.ends += 1
+    _gone(state, entry)
     state.vacate(entry)
     state.forget(entry)
     if event.is_success:
@@ -134,23 +144,27 @@ def _stopped(state: State, event: Stopped) -> None:
     if entry is None or entry.attempt != event.attempt:
         return
     entry.attained_us = max(entry.work_us(state.now_us) - round(event.lost_s * 1e6), 0)
-    _gone(state, event.job_id)
+    _gone(state, entry)
     state.vacate(entry)
     if entry.is_withdrawn:
         state.forget(entry)
         return
     if entry.phase is Phase.STOPPING:
         entry.preemptions += 1
+        if event.lost_s:
+            entry.lost_at = state.ends
     if event.not_before_us > state.now_us:
         state.defer(entry, event.not_before_us)
     else:
         state.enqueue(entry)
 
 
-def _gone(state: State, job_id: str) -> None:
+def _gone(state: State, entry: Entry) -> None:
     """Nobody waits for its end any more."""
     for kept in state.reservations.values():
-        kept.victims.discard(job_id)
+        kept.victims.discard(entry.job.id)
+    if entry.for_job in state.claims:
+        state.unclaim(state.entries[entry.for_job])
 
 
 def _withdrawn(state: State, job_id: str) -> None:

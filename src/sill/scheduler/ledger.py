@@ -25,16 +25,22 @@ _MEMORY_STEPS = tuple(2**30 * 2**power for power in range(13))
 class Machine:
     """One node as the ledger keeps it: what it has and what is free now."""
 
-    __slots__ = ("cpus_free", "devices", "domains", "index", "jobs", "memory_free", "spec", "total_cpus", "whole")
+    __slots__ = (
+        *("bit", "cpu_step", "cpus_free", "devices", "domains", "index", "jobs", "memory_free", "memory_step"),
+        *("spec", "total_cpus", "whole"),
+    )
 
     def __init__(self, index: int, spec: Node, domains: tuple[int, ...]) -> None:
         self.index = index
+        self.bit = 1 << index
         self.spec = spec
         self.domains = domains
         """Index of its domain at each level."""
         self.total_cpus = round(spec.cpus * MILLI)
         self.cpus_free = self.total_cpus
         self.memory_free = spec.memory_bytes
+        self.cpu_step = self.memory_step = 0
+        """Into how many of the ledger's sets by free cpus, and by free memory, it is entered."""
         self.devices = {name: [MILLI] * count for name, count in spec.accelerators.items()}
         """Free thousandths of each device."""
         self.whole = dict(spec.accelerators)
@@ -46,23 +52,27 @@ class Machine:
 class Domain:
     """One rack, block or the like: its nodes, and how many of its devices are free."""
 
-    __slots__ = ("free", "level", "mask", "name")
+    __slots__ = ("free", "indexed", "level", "mask", "name")
 
     def __init__(self, name: str, level: int) -> None:
         self.name = name
         self.level = level
         self.mask = 0
         self.free: dict[str, int] = {}
+        """Whole devices that are free, by type."""
+        self.indexed: dict[str, int] = {}
+        """The same as `Ledger.by_free` has entered it; it is brought up to date when somebody asks."""
 
 
 class Devices:
-    """Where devices of one type are free: `whole[k]` are the nodes with at least `k` unused ones, `parts[q]` those with
-    a partly used one of which at least `q` twentieths are free."""
+    """Where devices of one type are free: `whole[k]` are the nodes with at least `k` unused ones, `exact[k]` those with
+    just `k`, `parts[q]` those with a partly used one of which at least `q` twentieths are free."""
 
-    __slots__ = ("parts", "total", "whole")
+    __slots__ = ("exact", "parts", "total", "whole")
 
     def __init__(self, most: int) -> None:
         self.whole = [0] * (most + 2)
+        self.exact = [0] * (most + 2)
         self.parts = [0] * (PARTS + 2)
         self.total = 0
 
@@ -79,13 +89,18 @@ class Ledger:
         """Nodes that take new work."""
         self.devices: dict[str, Devices] = {}
         self.domains: list[list[Domain]] = [[] for _ in cluster.levels]
-        self.domains_by_free: list[dict[str, dict[int, int]]] = [{} for _ in cluster.levels]
-        """Domains (one bit each) of each level by type and by how many whole devices are free in them."""
+        self._by_free: list[dict[str, dict[int, int]]] = [{} for _ in cluster.levels]
+        self._changed: dict[str, tuple[set[int], ...]] = {}
+        """Domains of each level, by type, of which `_by_free` does not know yet what is free."""
         self.labelled: dict[tuple[str, str], int] = {}
         self.placed: dict[str, int] = {}
         """Nodes by the place they are in."""
         self.cpus_total = 0
         self.memory_total = 0
+        self.moves = 0
+        """Counts what was given and given back; an answer that held at one count holds until the next."""
+        self.moved: set[int] = set()
+        """Nodes on which something was given or given back since a placement that keeps tables looked."""
         self.generation = 0
         """Counts changes of the set of nodes, for what is derived from it."""
         self._cpus = [0] * len(_CPU_STEPS)
@@ -169,6 +184,24 @@ class Ledger:
                 mask &= self._memory[step]
         return mask
 
+    def by_free(self, level: int, accelerator: str) -> dict[int, int]:
+        """Domains of a level (one bit each) by how many whole devices of the type are free in them."""
+        by_free = self._by_free[level].setdefault(accelerator, {})
+        if accelerator not in self._changed:
+            return by_free
+        changed = self._changed[accelerator][level]
+        while changed:
+            index = changed.pop()
+            domain, bit = self.domains[level][index], 1 << index
+            before, now = domain.indexed.get(accelerator, -1), domain.free.get(accelerator, 0)
+            if before >= 0:
+                by_free[before] ^= bit
+                if not by_free[before]:
+                    del by_free[before]
+            by_free[now] = by_free.get(now, 0) | bit
+            domain.indexed[accelerator] = now
+        return by_free
+
     def take(
         self,
         index: int,
@@ -237,7 +270,7 @@ class Ledger:
 
     def _index(self, machine: Machine) -> None:
         """Enter a node into every set it belongs to."""
-        bit = 1 << machine.index
+        bit = machine.bit
         for key, value in machine.spec.labels.items():
             self.labelled[key, value] = self.labelled.get((key, value), 0) | bit
         place = self.places.get(machine.spec.site, machine.spec.site)
@@ -247,16 +280,17 @@ class Ledger:
         for name, count in machine.spec.accelerators.items():
             devices = self.devices.setdefault(name, Devices(0))
             devices.whole.extend([0] * (count + 2 - len(devices.whole)))
+            devices.exact.extend([0] * (count + 2 - len(devices.exact)))
+            devices.exact[count] |= bit
             devices.total += count
             for wanted in range(count + 1):
                 devices.whole[wanted] |= bit
         for level, domain in enumerate(machine.domains):
-            where = self.domains[level][domain]
-            where.mask |= bit
-            for name, count in machine.spec.accelerators.items():
-                self._move_domain(level, domain, name, count)
-        _mark(self._cpus, _CPU_STEPS, 0, machine.cpus_free, bit)
-        _mark(self._memory, _MEMORY_STEPS, 0, machine.memory_free, bit)
+            self.domains[level][domain].mask |= bit
+        for name, count in machine.spec.accelerators.items():
+            self._move_domains(machine, name, count)
+        machine.cpu_step = _mark(self._cpus, 0, bisect_right(_CPU_STEPS, machine.cpus_free), bit)
+        machine.memory_step = _mark(self._memory, 0, bisect_right(_MEMORY_STEPS, machine.memory_free), bit)
 
     def _forget(self, index: int) -> None:
         """Take an idle node out of every set: it comes back as another machine."""
@@ -269,43 +303,53 @@ class Ledger:
             devices = self.devices[name]
             devices.total -= count
             devices.whole = [mask & ~bit for mask in devices.whole]
+            devices.exact = [mask & ~bit for mask in devices.exact]
             devices.parts = [mask & ~bit for mask in devices.parts]
-            for level, domain in enumerate(machine.domains):
-                self._move_domain(level, domain, name, -count)
+            self._move_domains(machine, name, -count)
         for level, domain in enumerate(machine.domains):
             self.domains[level][domain].mask &= ~bit
         self._cpus = [mask & ~bit for mask in self._cpus]
         self._memory = [mask & ~bit for mask in self._memory]
 
-    def _move_domain(self, level: int, domain: int, accelerator: str, change: int) -> None:
-        """Count whole devices that became free, or not free, in a domain."""
-        where, bit = self.domains[level][domain], 1 << domain
-        before = where.free.get(accelerator, 0)
-        by_free = self.domains_by_free[level].setdefault(accelerator, {})
-        by_free[before] = by_free.get(before, 0) & ~bit
-        by_free[before + change] = by_free.get(before + change, 0) | bit
-        where.free[accelerator] = before + change
+    def _move_domains(self, machine: Machine, accelerator: str, change: int) -> None:
+        """Count whole devices that became free, or not free, in the domains around a node."""
+        if not self.levels:
+            return
+        if accelerator not in self._changed:
+            self._changed[accelerator] = tuple(set() for _ in self.levels)
+        for domain, domains, changed in zip(machine.domains, self.domains, self._changed[accelerator], strict=True):
+            free = domains[domain].free
+            free[accelerator] = free.get(accelerator, 0) + change
+            changed.add(domain)
 
     def _move_plain(self, machine: Machine, cpus: int, memory: int) -> None:
-        bit = 1 << machine.index
+        bit = machine.bit
+        self.moves += 1
+        self.moved.add(machine.index)
         if cpus:
-            _mark(self._cpus, _CPU_STEPS, machine.cpus_free, machine.cpus_free + cpus, bit)
             machine.cpus_free += cpus
+            step = bisect_right(_CPU_STEPS, machine.cpus_free)
+            if step != machine.cpu_step:
+                machine.cpu_step = _mark(self._cpus, machine.cpu_step, step, bit)
         if memory:
-            _mark(self._memory, _MEMORY_STEPS, machine.memory_free, machine.memory_free + memory, bit)
             machine.memory_free += memory
+            step = bisect_right(_MEMORY_STEPS, machine.memory_free)
+            if step != machine.memory_step:
+                machine.memory_step = _mark(self._memory, machine.memory_step, step, bit)
 
     def _move_devices(self, machine: Machine, accelerator: str, part_before: int, is_part: bool) -> None:
         """Bring the sets up to date after devices of one node changed."""
         free = machine.devices[accelerator]
         before, now = machine.whole[accelerator], free.count(MILLI)
-        sets, bit = self.devices[accelerator], 1 << machine.index
+        sets, bit = self.devices[accelerator], machine.bit
         if now != before:
             machine.whole[accelerator] = now
-            for wanted in range(min(before, now) + 1, max(before, now) + 1):
-                sets.whole[wanted] ^= bit
-            for level, domain in enumerate(machine.domains):
-                self._move_domain(level, domain, accelerator, now - before)
+            whole, exact = sets.whole, sets.exact
+            for wanted in range(now + 1, before + 1) if now < before else range(before + 1, now + 1):
+                whole[wanted] ^= bit
+            exact[before] ^= bit
+            exact[now] ^= bit
+            self._move_domains(machine, accelerator, now - before)
         if is_part:
             part_now = _best_part(free)
             for part in range(min(part_before, part_now) + 1, max(part_before, part_now) + 1):
@@ -328,6 +372,8 @@ def lowest(mask: int) -> int:
 def _choose(free: list[int], workers: int, milli: int) -> tuple[int, ...]:
     if milli >= MILLI:
         wanted = workers * (milli // MILLI)
+        if wanted == 1 and MILLI in free:
+            return (free.index(MILLI),)
         return tuple([device for device, left in enumerate(free) if left == MILLI][:wanted])
     left = list(free)
     given: list[int] = []
@@ -343,8 +389,8 @@ def _best_part(free: list[int]) -> int:
     return max((left * PARTS // MILLI for left in free if 0 <= left < MILLI), default=0)
 
 
-def _mark(sets: list[int], steps: tuple[int, ...], before: int, now: int, bit: int) -> None:
-    """Flip the node's bit in each set whose threshold lies between the two amounts."""
-    low, high = sorted((bisect_right(steps, before), bisect_right(steps, now)))
-    for step in range(low, high):
+def _mark(sets: list[int], before: int, now: int, bit: int) -> int:
+    """Enter a node into the first `now` sets, where it was in the first `before`."""
+    for step in range(before, now) if before < now else range(now, before):
         sets[step] ^= bit
+    return now

@@ -4,17 +4,20 @@ One worker goes to the node with least left over (best fit). A gang goes to the 
 one node, else the rack with least left over, and so outwards; a gang that says `level` never leaves that domain.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Protocol
 
-from sill.core.errors import NotFound
 from sill.scheduler.ledger import DEVICES_MAX, MILLI, Ledger, bits
 from sill.scheduler.types import Job
 
 Spread = list[tuple[int, int]]
 """Nodes by index, and how many workers each gets."""
+Choice = tuple[str, int, tuple[int, ...]]
+"""Accelerator type, node by index, and devices; no devices leaves them to the ledger."""
+Place = tuple[str, Spread, tuple[int, ...]]
+"""The same for a whole gang. Devices are named only for a gang of one worker."""
 
 
 class Need:
@@ -27,8 +30,8 @@ class Need:
     """
 
     __slots__ = (
-        *("cpus", "generation", "index", "is_blocked", "key", "labels", "level", "memory", "milli"),
-        *("per_node", "places", "static", "types", "workers"),
+        *("avoided", "cpus", "generation", "index", "is_blocked", "key", "labels", "level", "memory", "milli"),
+        *("per_node", "places", "static", "types", "usable", "workers"),
     )
 
     def __init__(self, index: int, job: Job, types: tuple[str, ...]) -> None:
@@ -46,6 +49,8 @@ class Need:
         self.places = job.places
         self.is_blocked = False
         self.static = 0
+        self.usable = 0
+        self.avoided = 0
         self.generation = -1
 
     @property
@@ -65,7 +70,15 @@ class Need:
                     allowed |= ledger.placed.get(place, 0)
                 mask &= allowed
             self.static, self.generation = mask, ledger.generation
+            self.usable, self.avoided = mask & ledger.up, 0
         return self.static
+
+    def nodes_up(self, ledger: Ledger, avoid: int) -> int:
+        """Those of them that take new work and are not to be avoided; the last answer is remembered."""
+        if self.generation != ledger.generation or avoid != self.avoided:
+            self.usable = self.nodes(ledger) & ledger.up & ~avoid
+            self.avoided = avoid
+        return self.usable
 
     def room(self, ledger: Ledger, index: int, accelerator: str) -> int:
         """Workers that fit on one node now."""
@@ -73,7 +86,7 @@ class Need:
 
     def candidates(self, ledger: Ledger, accelerator: str, avoid: int) -> int:
         """Nodes that may have room for a worker; a few may turn out not to have it."""
-        return ledger.with_room(self.cpus, self.memory, accelerator, self.milli) & self.nodes(ledger) & ~avoid
+        return ledger.with_room(self.cpus, self.memory, accelerator, self.milli) & self.nodes_up(ledger, avoid)
 
 
 def need_key(job: Job) -> tuple[object, ...]:
@@ -85,25 +98,55 @@ def need_key(job: Job) -> tuple[object, ...]:
 
 
 class Fit(Protocol):
-    """Chooses the node for one worker."""
+    """Chooses where a gang of one worker goes, over all accelerator types it may use."""
 
-    def __call__(self, ledger: Ledger, need: Need, accelerator: str, mask: int) -> int:
-        """Index of a node of the mask with room for a worker, or -1."""
+    def choose(self, ledger: Ledger, need: Need, types: Sequence[str], avoid: int) -> Choice | None:
+        """A place with room outside the nodes `avoid`, or None. `need.candidates` gives the nodes of one type."""
+        ...
+
+    def learn(self, need: Need) -> None:
+        """A job of that class came: what is typical is learned from it."""
         ...
 
 
-def best_fit(ledger: Ledger, need: Need, accelerator: str, mask: int) -> int:
+class TypeByType:
+    """The first type with room is taken; which of its nodes, `best` says.
+
+    Args:
+        best: index of the best node of a mask with room for a worker, or -1.
+    """
+
+    def __init__(self, best: Callable[[Ledger, Need, str, int], int]) -> None:
+        self._best = best
+
+    def choose(self, ledger: Ledger, need: Need, types: Sequence[str], avoid: int) -> Choice | None:
+        for accelerator in types:
+            mask = need.candidates(ledger, accelerator, avoid)
+            found = self._best(ledger, need, accelerator, mask) if mask else -1
+            if found >= 0:
+                return accelerator, found, ()
+        return None
+
+    def learn(self, need: Need) -> None:
+        return
+
+
+class BestFit:
     """The node with the fewest free devices that has room; without devices, one that has none, then fewest cpus."""
-    if not need.milli:
-        return _least_cpus(ledger, need, mask)
-    whole = ledger.devices[accelerator].whole
-    if need.milli < MILLI:
-        return _least_part(ledger, need, accelerator, mask)
-    for wanted in range(need.milli // MILLI, len(whole) - 1):
-        found = _first_with_room(ledger, need, accelerator, mask & whole[wanted] & ~whole[wanted + 1])
-        if found >= 0:
-            return found
-    return -1
+
+    def choose(self, ledger: Ledger, need: Need, types: Sequence[str], avoid: int) -> Choice | None:
+        for accelerator in types:
+            if need.milli >= MILLI:
+                found = _least_whole(ledger, need, accelerator, avoid)
+            else:
+                mask = need.candidates(ledger, accelerator, avoid)
+                found = _least_part(ledger, need, accelerator, mask) if need.milli else _least_cpus(ledger, need, mask)
+            if found >= 0:
+                return accelerator, found, ()
+        return None
+
+    def learn(self, need: Need) -> None:
+        return
 
 
 def first_fit(ledger: Ledger, need: Need, accelerator: str, mask: int) -> int:
@@ -115,42 +158,25 @@ def worst_fit(ledger: Ledger, need: Need, accelerator: str, mask: int) -> int:
     """The node with the most free devices, which spreads work out."""
     if not need.milli:
         return _first_with_room(ledger, need, accelerator, mask)
-    whole = ledger.devices[accelerator].whole
-    for wanted in range(len(whole) - 2, -1, -1):
-        found = _first_with_room(ledger, need, accelerator, mask & whole[wanted] & ~whole[wanted + 1])
+    for exact in reversed(ledger.devices[accelerator].exact):
+        found = _first_with_room(ledger, need, accelerator, mask & exact)
         if found >= 0:
             return found
     return -1
 
 
-FITS: dict[str, Fit] = {"best_fit": best_fit, "first_fit": first_fit, "worst_fit": worst_fit}
-
-
-def named(name: str) -> Fit:
-    """The placement plug-in of that name.
-
-    Raises:
-        NotFound: there is none.
-    """
-    if name not in FITS:
-        raise NotFound(f"no placement {name!r}.", fix=f"There are {', '.join(sorted(FITS))}.", field="placement")
-    return FITS[name]
-
-
-def place(ledger: Ledger, need: Need, types: Iterable[str], avoid: int, fit: Fit) -> tuple[str, Spread] | None:
-    """Where the whole gang fits now outside `avoid`, with the accelerator type, or None."""
+def place(ledger: Ledger, need: Need, types: Sequence[str], avoid: int, fit: Fit) -> Place | None:
+    """Where the whole gang fits now outside `avoid`, or None."""
+    if need.workers == 1:
+        found = fit.choose(ledger, need, types, avoid)
+        return None if found is None else (found[0], [(found[1], 1)], found[2])
     for accelerator in types:
         mask = need.candidates(ledger, accelerator, avoid)
         if not mask:
             continue
-        if need.workers == 1:
-            found = fit(ledger, need, accelerator, mask)
-            if found >= 0:
-                return accelerator, [(found, 1)]
-            continue
         spread = gang(ledger, need, accelerator, mask, partial(_room, ledger, need, accelerator))
         if spread is not None:
-            return accelerator, spread
+            return accelerator, spread, ()
     return None
 
 
@@ -177,10 +203,9 @@ def _tightest_first(ledger: Ledger, need: Need, accelerator: str, level: int) ->
     if need.milli < MILLI:
         yield from range(len(ledger.domains[level]))
         return
-    by_free = ledger.domains_by_free[level].get(accelerator, {})
-    for free in sorted(by_free):
-        if free * MILLI >= need.devices:
-            yield from bits(by_free[free])
+    by_free = ledger.by_free(level, accelerator)
+    for free in sorted(free for free in by_free if free * MILLI >= need.devices):
+        yield from bits(by_free[free])
 
 
 def fill(need: Need, mask: int, room: Callable[[int], int]) -> Spread | None:
@@ -214,9 +239,11 @@ def fill(need: Need, mask: int, room: Callable[[int], int]) -> Spread | None:
 def _on_one_node(ledger: Ledger, need: Need, accelerator: str, mask: int, room: Callable[[int], int]) -> Spread | None:
     """The whole gang on the node with least room that has enough, if there is one."""
     if need.milli >= MILLI:
-        whole = ledger.devices[accelerator].whole
-        wanted = need.devices // MILLI
-        mask &= whole[wanted] if wanted < len(whole) else 0
+        for exact in ledger.devices[accelerator].exact[need.devices // MILLI :]:
+            for index in islice(bits(mask & exact), _ONE_NODE_TRIES):
+                if room(index) >= need.workers:
+                    return [(index, need.workers)]
+        return None
     best, least = -1, 1 << 30
     for index in islice(bits(mask), _ONE_NODE_TRIES):
         has = room(index)
@@ -239,9 +266,35 @@ def _unused(indexes: list[int], spread: Spread) -> list[int]:
 
 
 def _first_with_room(ledger: Ledger, need: Need, accelerator: str, mask: int) -> int:
-    for index in bits(mask):
+    while mask:
+        low = mask & -mask
+        index = low.bit_length() - 1
         if ledger.fits(index, need.cpus, need.memory, accelerator, need.milli):
             return index
+        mask ^= low
+    return -1
+
+
+def _least_whole(ledger: Ledger, need: Need, accelerator: str, avoid: int) -> int:
+    """The node with the fewest unused devices that has room. Mostly the very first has: cpus and memory are looked up in
+    the sets of nodes only if it has not."""
+    devices = ledger.devices.get(accelerator)
+    if devices is None:
+        return -1
+    usable = need.nodes_up(ledger, avoid)
+    has_all = 0
+    for exact in devices.exact[need.milli // MILLI :]:
+        mask = exact & usable
+        if mask and not has_all:
+            index = (mask & -mask).bit_length() - 1
+            if ledger.fits(index, need.cpus, need.memory, accelerator, need.milli):
+                return index
+            has_all = ledger.with_room(need.cpus, need.memory, accelerator, need.milli)
+            if not has_all:
+                return -1
+        found = _first_with_room(ledger, need, accelerator, mask & has_all) if mask else -1
+        if found >= 0:
+            return found
     return -1
 
 
@@ -260,9 +313,8 @@ def _least_part(ledger: Ledger, need: Need, accelerator: str, mask: int) -> int:
             best, least = index, left
     if best >= 0:
         return best
-    whole = ledger.devices[accelerator].whole
-    for wanted in range(1, len(whole) - 1):
-        found = _first_with_room(ledger, need, accelerator, mask & whole[wanted] & ~whole[wanted + 1])
+    for exact in ledger.devices[accelerator].exact[1:]:
+        found = _first_with_room(ledger, need, accelerator, mask & exact)
         if found >= 0:
             return found
     return -1

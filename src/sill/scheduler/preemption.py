@@ -74,7 +74,7 @@ def find_victims(
     `worst_first` ends where `may_take` first says no.
     """
     for accelerator in entry.need.types:
-        allowed = entry.need.nodes(state.ledger) & state.ledger.up & ~_kept_by_others(state, entry)
+        allowed = entry.need.nodes_up(state.ledger, state.kept_by_others(entry))
         found = _Search(state, entry.need, accelerator, allowed).run(worst_first, may_take)
         if found is not None:
             return accelerator, *found
@@ -99,16 +99,68 @@ def borrowers(state: State, queue: QueueNode) -> list[Entry]:
     own = {node.number for node in state.tree.path(queue)}
     taken: dict[tuple[int, int], int] = {}
     found: list[Entry] = []
+    for entry in state.running.values():
+        if entry.phase is Phase.STOPPING:
+            _count(taken, state.tree.path(entry.leaf)[:-1], entry)
     for entry in sorted(state.running.values(), key=lambda each: (loss(each, state.now_us), -each.number)):
         path = [node for node in state.tree.path(entry.leaf)[:-1] if node.number not in own]
         is_inside = any(node is queue for node in state.tree.path(entry.leaf))
         if is_inside or not may_stop(entry, state.now_us) or any(_needs_it(node, entry, taken) for node in path):
             continue
-        for node in path:
-            for resource, amount in entry.amounts:
-                taken[node.number, resource] = taken.get((node.number, resource), 0) + amount
+        _count(taken, path, entry)
         found.append(entry)
     return found
+
+
+class Borrowed:
+    """Work that may be taken back for one queue, the cheapest to stop first; each is given out once."""
+
+    def __init__(self, state: State, queue: QueueNode) -> None:
+        self._state = state
+        self._all = borrowers(state, queue)
+        self._looked_at: dict[int, int] = {}
+        """By class of need: so many from the front do not cover it, or are given out."""
+
+    @property
+    def left(self) -> list[Entry]:
+        """Those not given out."""
+        return [entry for entry in self._all if entry.phase is Phase.RUNNING]
+
+    def covering(self, need: Need, allowed: int) -> Entry | None:
+        """The cheapest of which the place on one node is enough for the one worker of a gang, or None."""
+        at = self._looked_at.get(need.index, 0)
+        while at < len(self._all):
+            entry = self._all[at]
+            at += 1
+            if entry.phase is Phase.RUNNING and _covers(self._state, entry, need, allowed):
+                self._looked_at[need.index] = at
+                return entry
+        self._looked_at[need.index] = at
+        return None
+
+
+def _covers(state: State, entry: Entry, need: Need, allowed: int) -> bool:
+    """True if the devices a job holds on one node are enough for a worker, and cpus and memory with what is free there."""
+    if need.milli and entry.accelerator not in need.types:
+        return False
+    gone = entry.need
+    for slot in entry.placed:
+        machine = state.ledger.machines[state.ledger.by_name[slot.node]]
+        devices = gone.milli * slot.workers if need.milli >= MILLI and gone.milli >= MILLI else gone.milli
+        if (
+            machine.bit & allowed
+            and devices >= need.milli
+            and machine.cpus_free + gone.cpus * slot.workers >= need.cpus
+            and machine.memory_free + gone.memory * slot.workers >= need.memory
+        ):
+            return True
+    return False
+
+
+def _count(taken: dict[tuple[int, int], int], path: list[QueueNode], entry: Entry) -> None:
+    for node in path:
+        for resource, amount in entry.amounts:
+            taken[node.number, resource] = taken.get((node.number, resource), 0) + amount
 
 
 def _needs_it(node: QueueNode, entry: Entry, taken: dict[tuple[int, int], int]) -> bool:
@@ -233,8 +285,3 @@ class _Search:
         for index, slot in here:
             self._freed.change(index, slot, victim, 1)
         return False
-
-
-def _kept_by_others(state: State, entry: Entry) -> int:
-    own = state.reservations.get(entry.job.id)
-    return state.kept & ~(own.mask if own else 0)

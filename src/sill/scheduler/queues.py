@@ -23,6 +23,8 @@ QUEUES_MAX = 20_000
 
 Amounts = tuple[tuple[int, int], ...]
 """What a gang takes: (resource, amount) for each resource it takes any of."""
+Turn = tuple[int, bool, float]
+"""Sorts queues under one: band (negative), whether it holds its guarantee, share."""
 
 
 class Resources:
@@ -39,16 +41,26 @@ class Resources:
             self.speeds[name] = speeds.get(name, 1.0)
             self.names.append(f"accelerators/{name}")
         self.total = [0] * len(self.names)
+        self.parts = (0.0, 0.0, 0.0)
+        """What one counted unit of cpus, memory and effective accelerators is of all there is."""
         self.measure(ledger)
 
     def measure(self, ledger: Ledger) -> None:
         """Count again what the nodes have in all."""
         self.total[CPUS], self.total[MEMORY] = ledger.cpus_total, ledger.memory_total
         self.total[ACCELERATORS] = self.total[EFFECTIVE] = 0
+        for name in ledger.devices:
+            if name not in self.by_type:  # the first node of a type nobody declared
+                self.by_type[name] = len(self.names)
+                self.speeds[name] = 1.0
+                self.names.append(f"accelerators/{name}")
+                self.total.append(0)
         for name, devices in ledger.devices.items():
             self.total[self.by_type[name]] = devices.total * MILLI
             self.total[ACCELERATORS] += devices.total * MILLI
             self.total[EFFECTIVE] += round(devices.total * MILLI * self.speeds[name])
+        cpus, memory, effective = (1 / (self.total[resource] or 1) for resource in (CPUS, MEMORY, EFFECTIVE))
+        self.parts = cpus, memory, effective
 
     def amounts(self, need: Need, accelerator: str) -> Amounts:
         """What a gang of that class takes on that type."""
@@ -89,7 +101,19 @@ class QueueNode:
     """One queue of the tree as it stands: what it may take and what it holds."""
 
     __slots__ = (
-        *("borrow", "bounded", "ceiling", "children", "decayed", "decayed_us", "drawn", "guarantee", "held", "kept"),
+        *(
+            "borrow",
+            "ceiling",
+            "children",
+            "claimed",
+            "decayed",
+            "decayed_us",
+            "drawn",
+            "guarantee",
+            "held",
+            "kept",
+            "limits",
+        ),
         *("number", "own_kept", "parent", "promises", "spec", "used", "waiting"),
     )
 
@@ -109,10 +133,12 @@ class QueueNode:
         self.borrow: list[float] = [inf] * size
         self.used = [0] * size
         """What it and all queues below hold."""
+        self.claimed = [0] * size
+        """What others are being stopped for, to give it back to jobs of this queue and of those below."""
         self.drawn = [0] * size
         """The same without what queues below hold of their own: what was taken out of this queue's pool."""
-        self.bounded = False
-        """True if a ceiling or a limit of borrowing holds here."""
+        self.limits: dict[int, float] = {}
+        """By resource, the lower of ceiling and guarantee with what may be borrowed, where either is declared."""
         self.promises: tuple[tuple[int, int], ...] = ()
         """(resource, amount) of its guarantee."""
         self.decayed = 0.0
@@ -153,6 +179,14 @@ class Tree:
                 self._adopt(node, Queue(name=name), self.root)
         self._recount()
 
+    def widen(self) -> None:
+        """Count resources that were not there when the queues were declared."""
+        for node in (self.root, *self.by_name.values()):
+            for counted in (node.guarantee, node.own_kept, node.kept, node.held, node.used, node.drawn, node.claimed):
+                counted.extend([0] * (len(self.resources.names) - len(counted)))
+            for bounds in (node.ceiling, node.borrow):
+                bounds.extend([inf] * (len(self.resources.names) - len(bounds)))
+
     def leaf(self, name: str) -> QueueNode:
         """The queue of that name; one that was never declared is made, directly under the root and without limits."""
         node = self.by_name.get(name)
@@ -174,10 +208,11 @@ class Tree:
         """The queue and the resource whose limit forbids it to take this now, or None."""
         at: QueueNode | None = node
         while at is not None and at.parent is not None:
-            if at.bounded:
+            limits = at.limits
+            if limits:
+                used = at.used
                 for resource, amount in amounts:
-                    after = at.used[resource] + amount
-                    if after > at.ceiling[resource] or after > at.guarantee[resource] + at.borrow[resource]:
+                    if resource in limits and used[resource] + amount > limits[resource]:
                         return at, resource
             at = at.parent
         for resource, amount in amounts if self.keeps else ():
@@ -186,27 +221,37 @@ class Tree:
         return None
 
     def within(self, node: QueueNode, amounts: Amounts = ()) -> bool:
-        """True if the queue, with `amounts` more, holds no more of what it is guaranteed than that."""
+        """True if the queue, with what it claims and `amounts` more, holds no more of what it is guaranteed than that."""
         more = dict(amounts)
         return bool(node.promises) and all(
-            node.used[resource] + more.get(resource, 0) <= promised for resource, promised in node.promises
+            node.used[resource] + node.claimed[resource] + more.get(resource, 0) <= promised
+            for resource, promised in node.promises
         )
+
+    def claim(self, node: QueueNode, amounts: Amounts, sign: int = 1) -> None:
+        """Count, here and above, what a job will have when others have stopped; with -1 no longer."""
+        at: QueueNode | None = node
+        while at is not None:
+            for resource, amount in amounts:
+                at.claimed[resource] += sign * amount
+            at = at.parent
 
     def share(self, node: QueueNode, now_us: int) -> float:
         """Dominant part of the cluster the queue holds (or held, decayed over its half-life), over its weight."""
-        if node.spec.half_life_s:
+        spec = node.spec
+        if spec.half_life_s:
             self._decay(node, now_us)
-            return max(node.decayed, self._dominant(node)) / node.spec.weight
-        return self._dominant(node) / node.spec.weight
+            return max(node.decayed, self._dominant(node)) / spec.weight
+        return self._dominant(node) / spec.weight
 
-    def turn(self, node: QueueNode, now_us: int) -> tuple[int, bool, float]:
+    def turn(self, node: QueueNode, now_us: int) -> Turn:
         """Sorts siblings: a higher band, then those below their guarantee, then the smaller share."""
-        is_below = False
+        used, spec = node.used, node.spec
+        share = self.share(node, now_us) if spec.half_life_s else self._dominant(node) / spec.weight
         for resource, promised in node.promises:
-            if node.used[resource] < promised:
-                is_below = True
-                break
-        return -node.spec.band, not is_below, self.share(node, now_us)
+            if used[resource] < promised:
+                return -spec.band, False, share
+        return -spec.band, True, share
 
     def path(self, node: QueueNode) -> list[QueueNode]:
         """The queue and all above it, the root last."""
@@ -244,12 +289,14 @@ class Tree:
             at = at.parent
 
     def _dominant(self, node: QueueNode) -> float:
-        used, total = node.used, self.resources.total
-        found = 0.0
-        for resource in (CPUS, MEMORY, EFFECTIVE):
-            if used[resource]:
-                found = max(found, used[resource] / (total[resource] or 1))
-        return found
+        cpus, memory, _, effective, *_ = node.used
+        per_cpu, per_byte, per_device = self.resources.parts
+        found = effective * per_device
+        other = cpus * per_cpu
+        if other > found:
+            found = other
+        other = memory * per_byte
+        return other if other > found else found
 
     def _decay(self, node: QueueNode, now_us: int) -> None:
         passed_s = (now_us - node.decayed_us) / 1e6
@@ -278,7 +325,9 @@ class Tree:
         node.own_kept = [max(0, mine - others) for mine, others in zip(node.guarantee, lent, strict=True)]
         node.ceiling = self._bounds(queue.ceiling)
         node.borrow = self._bounds(queue.borrow)
-        node.bounded = bool(queue.ceiling or queue.borrow)
+        may_hold = zip(node.ceiling, node.guarantee, node.borrow, strict=True)
+        least = (min(most, own + others) for most, own, others in may_hold)
+        node.limits = {resource: bound for resource, bound in enumerate(least) if bound < inf}
         node.promises = tuple((at, amount) for at, amount in enumerate(node.guarantee) if amount)
         parent.children.append(node)
         self.by_name[queue.name] = node
@@ -318,13 +367,16 @@ class Tree:
 
 
 class Contest:
-    """Whose turn it is, again and again within one pass. During a pass shares only grow, so the heaps may be lazy: what
-    comes out is looked at again, and goes back if it has grown."""
+    """Whose turn it is, again and again within one pass: one heap of queues under each queue.
+
+    The leaf whose turn it is stands on top of each heap on the way down to it. During a pass only such a leaf takes
+    anything, so after each start only those tops have to be sorted in again.
+    """
 
     def __init__(self, tree: Tree, leaves: Iterable[QueueNode], now_us: int) -> None:
         self._tree = tree
         self._now_us = now_us
-        self._heaps: dict[int, list[tuple[tuple[int, bool, float], int, QueueNode]]] = {}
+        self._heaps: dict[int, list[tuple[Turn, int, QueueNode]]] = {}
         self._entered: dict[int, dict[int, QueueNode]] = {}
         """Queues that take part, by the number of the one above; a heap is made of them when it is first looked at."""
         for leaf in leaves:
@@ -340,34 +392,33 @@ class Contest:
         """The leaf whose turn it is, or None when all were dropped."""
         node = self._tree.root
         while True:
-            heap = self._heap(node)
+            heap = self._heaps.get(node.number)
             if heap is None:
-                return None if node is self._tree.root else node
+                heap = self._heap(node)
+                if heap is None:
+                    return None if node is self._tree.root else node
             if not heap:
                 return None
-            while True:
-                turn, number, child = heap[0]
-                now = self._tree.turn(child, self._now_us)
-                if now <= turn:
-                    break
-                heapreplace(heap, (now, number, child))
-            node = child
+            node = heap[0][2]
+
+    def took(self, leaf: QueueNode) -> None:
+        """The leaf that `best` gave last took something."""
+        node = leaf
+        while node.parent is not None:
+            heapreplace(self._heaps[node.parent.number], (self._tree.turn(node, self._now_us), node.number, node))
+            node = node.parent
 
     def drop(self, leaf: QueueNode) -> None:
         """The leaf has nothing more to offer in this pass; it is the one `best` gave last."""
         node = leaf
         while node.parent is not None:
             heap = self._heaps[node.parent.number]
-            if heap[0][2] is node:
-                heappop(heap)
-            else:
-                self._heaps[node.parent.number] = [each for each in heap if each[2] is not node]
-                heapify(self._heaps[node.parent.number])
-            if self._heaps[node.parent.number]:
+            heappop(heap)
+            if heap:
                 return
             node = node.parent
 
-    def _heap(self, node: QueueNode) -> list[tuple[tuple[int, bool, float], int, QueueNode]] | None:
+    def _heap(self, node: QueueNode) -> list[tuple[Turn, int, QueueNode]] | None:
         """The queues under one, by whose turn it is; None for a leaf."""
         heap = self._heaps.get(node.number)
         if heap is None and node.number in self._entered:

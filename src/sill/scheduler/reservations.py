@@ -64,8 +64,7 @@ def use_slack(state: State, entry: Entry, spread: Spread, ends: int) -> None:
 
 def _plan_on(state: State, entry: Entry, accelerator: str) -> Reservation | None:
     need, ledger = entry.need, state.ledger
-    own = state.reservations.get(entry.job.id)
-    allowed = need.nodes(ledger) & ledger.up & ~(state.kept & ~(own.mask if own else 0))
+    allowed = need.nodes_up(ledger, state.kept_by_others(entry))
     level = ledger.levels.index(need.level) if need.level in ledger.levels else -1
     drain_s = state.policy.drain_s or FOREVER_S
     latest_us = state.now_us + round(drain_s * 1e6)
@@ -100,8 +99,8 @@ def _most_free_first(state: State, accelerator: str, allowed: int) -> list[int]:
     if devices is None:
         return [index for index, _ in zip(bits(allowed), range(NODES_LOOKED_AT), strict=False)]
     found: list[int] = []
-    for wanted in range(len(devices.whole) - 2, -1, -1):
-        for index in bits(devices.whole[wanted] & ~devices.whole[wanted + 1] & allowed):
+    for exact in reversed(devices.exact):
+        for index in bits(exact & allowed):
             found.append(index)
             if len(found) >= NODES_LOOKED_AT:
                 return found

@@ -10,6 +10,7 @@ from sill.scheduler.folding import happen
 from sill.scheduler.ledger import DEVICES_MAX, MILLI
 from sill.scheduler.placement import place
 from sill.scheduler.policies import policy_named
+from sill.scheduler.starts import Forecaster, StartInterval
 from sill.scheduler.state import State
 from sill.scheduler.types import Action, Cluster, Event, Job, Queue, Tick
 
@@ -22,6 +23,7 @@ class Scheduler:
     def __init__(self, cluster: Cluster, policy: str = "local", queues: tuple[Queue, ...] = ()) -> None:
         self.state = State(cluster, policy_named(policy), queues)
         self._empty = State(cluster, policy_named(policy), queues)
+        self._forecaster = Forecaster()
 
     def take(self, event: Event, now_us: int) -> None:
         """Take in what happened."""
@@ -29,7 +31,9 @@ class Scheduler:
 
     def decide(self, now_us: int) -> list[Action]:
         """What to do now; it is taken to be done."""
-        return decide(self.state, Tick(), now_us)
+        actions = decide(self.state, Tick(), now_us)
+        self._forecaster.saw(self.state, actions)
+        return actions
 
     def explain(self, job_id: str) -> Explanation:
         """Why a job waits.
@@ -38,6 +42,13 @@ class Scheduler:
             NotFound: it is not known.
         """
         return explain(self.state, job_id)
+
+    def forecast(self, job_id: str) -> StartInterval | None:
+        """When a job that waits will start, four times of five; None if it does not wait or nothing can be said.
+
+        It runs the scheduler forward on a fork: for one job that somebody asks about, not for all.
+        """
+        return self._forecaster.forecast(self.state, job_id)
 
     def waiting(self, most: int) -> list[str]:
         """Ids of jobs that wait, each queue's first ones, at most so many of each class."""

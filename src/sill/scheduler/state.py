@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from sill.core.errors import Conflict
+from sill.scheduler.carbon import Prices, cheapest_start_us
 from sill.scheduler.entries import Entry, Line, Phase
+from sill.scheduler.fits import fit_named
 from sill.scheduler.ledger import MILLI, Ledger
 from sill.scheduler.orders import Order, order_named
-from sill.scheduler.placement import Fit, Need, Spread, named, need_key, possible_types
+from sill.scheduler.placement import Fit, Need, Place, Spread, need_key, possible_types
 from sill.scheduler.prediction import Predictor
-from sill.scheduler.queues import QueueNode, Resources, Tree
-from sill.scheduler.types import Cluster, Job, Policy, Queue, Slot
+from sill.scheduler.queues import Amounts, QueueNode, Resources, Tree
+from sill.scheduler.types import Cluster, Job, Node, Policy, Queue, Slot
 
 NEEDS_MAX = 10_000
 """So many classes of need are remembered; those nobody waits for are forgotten then."""
@@ -59,8 +61,10 @@ class State:
         self.tree = Tree(queues, self.resources)
         self.predictor = Predictor()
         self.order: Order = order_named(policy.order, self.predictor)
-        self.fit: Fit = named(policy.placement)
+        self.fit: Fit = fit_named(policy.placement)
         self.now_us = 0
+        self.ends = 0
+        """So many jobs have ended."""
         self.entries: dict[str, Entry] = {}
         self.running: dict[str, Entry] = {}
         self.needs: dict[tuple[object, ...], Need] = {}
@@ -68,6 +72,8 @@ class State:
         """Waiting jobs that nodes may be kept for by now."""
         self.claiming: dict[str, Entry] = {}
         """Waiting jobs that may take back a guarantee by now."""
+        self.claims: dict[str, Amounts] = {}
+        """What waiting jobs will have once those that are stopped for them are gone."""
         self.waiting_needs: dict[int, Need] = {}
         """Classes of which jobs wait."""
         self.lines_by_need: dict[int, dict[int, Line]] = {}
@@ -85,6 +91,10 @@ class State:
         """Jobs that had a worker on a node that is gone."""
         self.barred: dict[Line, None] = {}
         """Lines that a limit of a queue holds back."""
+        self.prices: dict[str, Prices] = {}
+        """What running costs by place; of the empty name, wherever nothing else is said."""
+        self.optional: dict[str, Entry] = {}
+        """Jobs put aside until running costs less."""
         self.timers: list[tuple[int, int, str]] = []
         self._numbers = 0
         self._needs_made = 0
@@ -100,6 +110,7 @@ class State:
         self._numbers += 1
         entry = Entry(job, self.need(job), leaf, self._numbers)
         self.entries[job.id] = entry
+        self.fit.learn(entry.need)
         return entry
 
     def need(self, job: Job) -> Need:
@@ -116,19 +127,43 @@ class State:
 
     def fresh_need(self, job: Job, index: int = 0) -> Need:
         """The same, not remembered."""
-        able = [
+        return Need(index, job, self._able_types(job))
+
+    def join(self, node: Node) -> None:
+        """A node came. If it brings a type of device nobody knew, those who wait for any type may use it too."""
+        known = len(self.ledger.devices)
+        self.touched |= 1 << self.ledger.join(node)
+        self.resources.measure(self.ledger)
+        if len(self.ledger.devices) > known:
+            self.tree.widen()
+            for lines in self.lines_by_need.values():
+                need, job = (line := next(iter(lines.values()))).need, line.head.job
+                need.types = self._able_types(job) if need.milli else need.types
+
+    def _able_types(self, job: Job) -> tuple[str, ...]:
+        return tuple(
             name
             for name in possible_types(job, self.ledger.devices)
             if set(job.capabilities) <= set(self.types[name].capabilities if name in self.types else ())
-        ]
-        return Need(index, job, tuple(able))
+        )
 
     def enqueue(self, entry: Entry) -> None:
         """Put a job in its line, or aside until its time has come."""
-        if entry.job.not_before_us > self.now_us:
-            self.defer(entry, entry.job.not_before_us)
+        cheapest_us = self._cheapest_us(entry)
+        if cheapest_us > self.now_us:
+            self.optional[entry.job.id] = entry
+        until_us = max(entry.job.not_before_us, cheapest_us)
+        if until_us > self.now_us:
+            self.defer(entry, until_us)
         else:
             self.return_to_line(entry)
+
+    def price(self, place: str, prices: Prices) -> None:
+        """Take a forecast, and choose anew for all that wait for a better time."""
+        self.prices[place] = prices
+        for entry in list(self.optional.values()):
+            if entry.phase is Phase.AWAY:
+                self.enqueue(entry)
 
     def defer(self, entry: Entry, until_us: int) -> None:
         """Put a job that does not run aside until then."""
@@ -136,15 +171,27 @@ class State:
         entry.away_us = until_us
         self.remind(until_us, entry.job.id)
 
-    def return_to_line(self, entry: Entry) -> None:
-        """A job that does not run waits from now on."""
-        entry.waiting_us = self.now_us
+    def return_to_line(self, entry: Entry, since_us: int | None = None) -> None:
+        """A job that does not run waits from now on, or has since then."""
+        self.optional.pop(entry.job.id, None)
+        entry.waiting_us = self.now_us if since_us is None else since_us
         self.line_up(entry)
         if self.policy.starved_s:
             self.remind(self._starves_us(entry), entry.job.id)
         if self.policy.reservations and self._is_large(entry):
             self.remind(self._patient_us(entry), entry.job.id)
         self._look_at_claim(entry)
+
+    def _cheapest_us(self, entry: Entry) -> int:
+        """When a job that opted in should start, by what is known now; 0 for at once."""
+        job = entry.job
+        if job.start_by_us <= self.now_us or entry.attempt or not self.prices:
+            return 0
+        known = [self.prices.get(place, self.prices.get("")) for place in job.places or ("",)]
+        runs_s = self.predictor.total_s(job)
+        from_us = max(self.now_us, job.not_before_us)
+        starts = [cheapest_start_us(prices, from_us, job.start_by_us, runs_s) for prices in known if prices is not None]
+        return min(starts, key=lambda start: start[1])[0] if starts else 0
 
     def is_head(self, entry: Entry) -> bool:
         """True for the first of its line."""
@@ -177,8 +224,12 @@ class State:
     def dequeue(self, entry: Entry) -> None:
         """Take a waiting job out of its line."""
         if entry.phase is Phase.WAITING:
-            self.impatient.pop(entry.job.id, None)
-            self.claiming.pop(entry.job.id, None)
+            if self.impatient:
+                self.impatient.pop(entry.job.id, None)
+            if self.claiming:
+                self.claiming.pop(entry.job.id, None)
+            if self.claims:
+                self.unclaim(entry)
             leaf, need = entry.leaf.number, entry.need.index
             line = self.lines_by_need[need][leaf]
             line.remove(entry)
@@ -192,12 +243,15 @@ class State:
                 if not self.lines_by_queue[leaf]:
                     del self.lines_by_queue[leaf]
 
-    def begin(self, entry: Entry, accelerator: str, spread: Spread) -> tuple[Slot, ...]:
-        """A job takes its place on these nodes, with the devices the ledger gives it."""
+    def begin(self, entry: Entry, where: Place) -> tuple[Slot, ...]:
+        """A job takes its place on these nodes, with the devices named or else those the ledger gives it."""
         need = entry.need
+        accelerator, spread, named_devices = where
         slots = []
         for index, workers in spread:
-            devices = self.ledger.take(index, entry.job.id, workers, need.cpus, need.memory, accelerator, need.milli)
+            devices = self.ledger.take(
+                index, entry.job.id, workers, need.cpus, need.memory, accelerator, need.milli, named_devices
+            )
             slots.append(Slot(self.ledger.machines[index].spec.name, workers, devices))
         return self._began(entry, accelerator, tuple(slots))
 
@@ -232,8 +286,23 @@ class State:
     def forget(self, entry: Entry) -> None:
         """The job is over."""
         entry.phase = Phase.GONE
+        self.optional.pop(entry.job.id, None)
         self.unkeep(entry.job.id)
         self.entries.pop(entry.job.id, None)
+
+    def claim(self, entry: Entry, accelerator: str) -> None:
+        """Another job is stopped so that this one gets its place; no nodes are kept, its queue's turn comes first."""
+        self.claiming.pop(entry.job.id, None)
+        if entry.job.id not in self.claims:
+            amounts = self.claims[entry.job.id] = self.resources.amounts(entry.need, accelerator)
+            self.tree.claim(entry.leaf, amounts)
+
+    def unclaim(self, entry: Entry) -> None:
+        """It has its place, or wants none, or somebody else was faster: then it asks again after a grace."""
+        amounts = self.claims.pop(entry.job.id, None)
+        if amounts is not None:
+            self.tree.claim(entry.leaf, amounts, -1)
+            self.remind(self.now_us + round(max(self.policy.grace_s, 1.0) * 1e6), entry.job.id)
 
     # --- kept nodes -----------------------------------------------------------------------------------------------
 
@@ -244,8 +313,15 @@ class State:
         self.kept |= reservation.mask
         self.remind(reservation.start_us, reservation.entry.job.id)
 
+    def kept_by_others(self, entry: Entry) -> int:
+        """Nodes kept for somebody else than this job."""
+        own = self.reservations.get(entry.job.id) if self.reservations else None
+        return self.kept if own is None else self.kept & ~own.mask
+
     def unkeep(self, job_id: str) -> None:
         """Give the nodes back to all."""
+        if not self.reservations:
+            return
         gone = self.reservations.pop(job_id, None)
         if gone is not None:
             self.touched |= gone.mask
@@ -290,11 +366,10 @@ class State:
 
     def watch_index(self, entry: Entry) -> None:
         """Note a running job's index, and look again when it changes."""
-        if self.policy.preempts:
-            entry.key = self.order.key(entry, self.now_us)
-            entry.changes_us = self.order.changes_us(entry, self.now_us)
-            if entry.changes_us:
-                self.remind(entry.changes_us, entry.job.id)
+        entry.key = self.order.key(entry, self.now_us)
+        entry.changes_us = self.order.changes_us(entry, self.now_us)
+        if entry.changes_us:
+            self.remind(entry.changes_us, entry.job.id)
 
     def _rank(self, entry: Entry) -> None:
         entry.key = self.order.key(entry, self.now_us)
@@ -347,5 +422,6 @@ class State:
         self.tree.take(entry.leaf, entry.amounts, self.now_us)
         self.running[entry.job.id] = entry
         self.unkeep(entry.job.id)
-        self.watch_index(entry)
+        if self.policy.preempts:
+            self.watch_index(entry)
         return slots

@@ -123,6 +123,7 @@ class Job(Value, frozen=True, kw_only=True):
         preemptible: it may be stopped for others.
         serving: it answers users; it may reclaim what batch work holds.
         deadline_us: when it should be done; 0 for never.
+        start_by_us: it may wait until then for power that costs or emits less; 0 to start as soon as it can.
     """
 
     id: str
@@ -153,6 +154,7 @@ class Job(Value, frozen=True, kw_only=True):
     preemptible: bool = True
     serving: bool = False
     deadline_us: int = 0
+    start_by_us: int = 0
 
 
 # --- events: what happened ---------------------------------------------------------------------------------------
@@ -234,6 +236,18 @@ class QueuesSet(Value, frozen=True, kw_only=True, tag="queues_set"):
     queues: tuple[Queue, ...]
 
 
+class Priced(Value, frozen=True, kw_only=True, tag="priced"):
+    """What running costs at a place from `start_us` on, slot by slot: money, carbon or both, in one unit for all places.
+
+    `place` is empty for wherever nothing else is said.
+    """
+
+    place: str = ""
+    start_us: int
+    slot_s: float = 3600.0
+    values: tuple[float, ...]
+
+
 class Tick(Value, frozen=True, kw_only=True, tag="tick"):
     """Nothing but time passed."""
 
@@ -249,6 +263,7 @@ Event = (
     | NodeJoined
     | NodeLeft
     | QueuesSet
+    | Priced
     | Tick
 )
 

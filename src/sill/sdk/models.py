@@ -1,5 +1,7 @@
 """Registered models, from Python."""
 
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sill.models.types import (
@@ -11,8 +13,11 @@ from sill.models.types import (
     RegisteredModel,
     VersionSpec,
 )
+from sill.runs.training.types import Evaluation
+from sill.runtimes.types import Signature
 from sill.sdk.client import Client
 from sill.sdk.pages import Page
+from sill.sdk.trainings import Trainings
 
 
 class Models:
@@ -38,6 +43,22 @@ class Models:
         """Register a version of uploaded files; the gate's verdict is in the answer."""
         path = f"/projects/{{project}}/models/{quote(spec.model)}/versions"
         return self._client.call("POST", path, ModelVersion, body=spec, key=key)
+
+    def register_folder(
+        self, model: str, folder: Path, runtime: str, signature: Signature, evaluation: Evaluation, **more: Any
+    ) -> ModelVersion:
+        """Upload a folder's files and register them as a version that `runtime` makes answer.
+
+        Args:
+            more: other fields of `VersionSpec`, such as `gate` or `note`.
+        """
+        store = Trainings(self._client).store_blob
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = {path.relative_to(folder).as_posix(): store(path.read_bytes()) for path in paths}
+        spec = VersionSpec(
+            model=model, files=files, runtime=runtime, signature=signature, evaluation=evaluation, **more
+        )
+        return self.register(spec)
 
     def versions(self, model: str, *, after: str = "", limit: int = 100) -> Page[ModelVersion]:
         """Versions of a model, newest first."""

@@ -194,6 +194,7 @@ class Project:
         log_sample: float = 1.0,
         log_payload: bool = True,
         auto_rollout: bool = True,
+        idle_s: float = 0.0,
     ) -> EndpointSpec:
         """Declare an endpoint that follows a model, what watches it, and what trains the model again.
 
@@ -202,6 +203,7 @@ class Project:
             retrain: made by `on_drift`, `on_quality`, `on_schedule`, `on_data`. The training then learns from this
                 endpoint's labelled requests too, unless it names another endpoint.
             monitor: fields of `MonitorSpec`; False for no monitor.
+            idle_s: after so many seconds without a request its model leaves memory; 0 for never.
         """
         training = self._training_of(model)
         registered = training.model if training else str(model)
@@ -215,6 +217,7 @@ class Project:
             log_sample=log_sample,
             log_payload=log_payload,
             auto_rollout=auto_rollout,
+            idle_s=idle_s,
         )
         self._endpoints.append(spec)
         if monitor is not False:

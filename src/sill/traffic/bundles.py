@@ -13,11 +13,13 @@ import msgspec
 from sill.core.errors import Damaged, InvalidValue, Unavailable
 from sill.core.names import shorten
 from sill.endpoints.types import PlanRevision
-from sill.safety.signing import Manifest, verify_manifest
+from sill.safety.paths import check_relative
+from sill.safety.signing import Manifest, file_digest, verify_signature
 
-MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 FILES_MAX = 1_000
+TREES = "trees"
+"""Folder of the bundles as runtimes open them: one for each manifest, with links to the files by digest."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,39 +42,43 @@ class Bundles:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def model(self, source: Files, project: str, model: str, revision: PlanRevision, public_key: str) -> bytes:
-        """The model file of a revision, after the whole bundle was fetched and checked against its signed manifest.
+    def folder(self, source: Files, project: str, model: str, revision: PlanRevision, public_key: str) -> Path:
+        """A folder with a revision's files, after each was fetched and checked against the signed manifest.
+
+        Two revisions of the same bundle share it. It stays until `keep_only` is not told of its manifest any more.
 
         Raises:
             Damaged: a file or the signature is wrong.
-            InvalidValue: the revision has no model file or no manifest.
+            InvalidValue: the revision has no manifest, or a path or digest that cannot be one.
             Unavailable: a file is not here yet, and the source cannot be reached.
         """
         check_files(revision.files)
         held = {path: self._held(source, project, model, revision, path) for path in revision.files}
-        try:
-            manifest = msgspec.json.decode(held.pop(MANIFEST_FILE), type=Manifest)
-        except msgspec.DecodeError as wrong:
-            raise Damaged(f"{MANIFEST_FILE} of {model}/{revision.model_version} is no manifest.") from wrong
-        verify_manifest(manifest, public_key, held)
-        return held[MODEL_FILE]
+        listed = _listed(held.pop(MANIFEST_FILE), public_key, f"{model}/{revision.model_version}")
+        if listed != {path: digest for path, digest in revision.files.items() if path != MANIFEST_FILE}:
+            raise Damaged(f"the files of {model}/{revision.model_version} are not those its signed manifest lists.")
+        return self._tree(revision.files[MANIFEST_FILE], held)
 
     def keep_only(self, digests: set[str]) -> int:
-        """Remove every file whose digest is not listed. Returns the bytes freed."""
+        """Remove every file whose digest is not listed, and every tree whose manifest's is not; returns the bytes freed."""
         freed = 0
         for path in self._folder.iterdir():
             if path.is_file() and path.name not in digests:
                 freed += path.stat().st_size
                 path.unlink()
+        trees = self._folder / TREES
+        for tree in trees.iterdir() if trees.is_dir() else ():
+            if tree.name not in digests:
+                shutil.rmtree(tree, ignore_errors=True)
         return freed
 
-    def _held(self, source: Files, project: str, model: str, revision: PlanRevision, path: str) -> bytes:
+    def _held(self, source: Files, project: str, model: str, revision: PlanRevision, path: str) -> Path:
+        """Where a file lies, its bytes just compared with its digest."""
         digest, was_damaged = revision.files[path], False
         kept = self._folder / digest
         if kept.is_file():
-            content = kept.read_bytes()
-            if hashlib.sha256(content).hexdigest() == digest:
-                return content
+            if file_digest(kept) == digest:
+                return kept
             kept.unlink()  # damaged on this disk: fetched again
             was_damaged = True
         try:
@@ -85,7 +91,7 @@ class Bundles:
                 f"{shorten(path)} of {model}/{revision.model_version} does not match its digest {digest[:12]}…."
             )
         self._keep(kept, content)
-        return content
+        return kept
 
     def _keep(self, path: Path, content: bytes) -> None:
         """All of it or nothing, on disk before it counts."""
@@ -96,15 +102,48 @@ class Bundles:
             os.fsync(file.fileno())
         shutil.move(beside, path)
 
+    def _tree(self, name: str, held: dict[str, Path]) -> Path:
+        """The folder of a bundle: hard links, so that it costs no bytes. One that is whole is used again."""
+        tree = self._folder / TREES / name
+        if tree.is_dir() and all(_is_same(tree / path, kept) for path, kept in held.items()):
+            return tree
+        tree.parent.mkdir(mode=0o700, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=tree.parent, prefix=".new-"))
+        for path, kept in held.items():
+            place = made / path
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.link(kept, place)
+        shutil.rmtree(tree, ignore_errors=True)
+        os.rename(made, tree)
+        return tree
+
 
 def check_files(files: dict[str, str]) -> None:
     """Refuses a plan's files that could not be a bundle.
 
     Raises:
-        InvalidValue: no model, no manifest, too many files, or a digest that is not one.
+        InvalidValue: no manifest, no or too many files, a path that climbs, or a digest that is not one.
     """
-    for wanted in (MODEL_FILE, MANIFEST_FILE):
-        if wanted not in files:
-            raise InvalidValue(f"the bundle has no {wanted}; only signed bundles with a model are served.")
+    if MANIFEST_FILE not in files or len(files) < 2:
+        raise InvalidValue(f"the bundle has no {MANIFEST_FILE}, or nothing else; only signed bundles are served.")
     if len(files) > FILES_MAX or not all(_DIGEST.fullmatch(digest) for digest in files.values()):
         raise InvalidValue(f"the bundle has more than {FILES_MAX} files, or a digest that is not a SHA-256.")
+    for path in files:
+        check_relative(path)
+
+
+def _listed(manifest: Path, public_key: str, name: str) -> dict[str, str]:
+    """Path → digest of a manifest whose signature is the key's."""
+    try:
+        read = msgspec.json.decode(manifest.read_bytes(), type=Manifest)
+    except msgspec.DecodeError as wrong:
+        raise Damaged(f"{MANIFEST_FILE} of {name} is no manifest.") from wrong
+    verify_signature(read, public_key)
+    return read.files
+
+
+def _is_same(link: Path, kept: Path) -> bool:
+    try:
+        return os.path.samefile(link, kept)
+    except FileNotFoundError:
+        return False

@@ -4,11 +4,16 @@ The plan and all bundles are kept on disk, so that serving goes on, and even sta
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
 import tempfile
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,15 +21,18 @@ import msgspec
 from sill.core.errors import Damaged, Refused, SillError, Unavailable
 from sill.endpoints.types import PlanEndpoint, PlanRevision, ServingPlan
 from sill.runtimes.port import Runtime
-from sill.traffic.bundles import Bundles
+from sill.traffic.bundles import MANIFEST_FILE, Bundles
+from sill.traffic.cache import ModelCache
 from sill.traffic.control import Control
 from sill.traffic.plane import Plane
-from sill.traffic.pool import Model, Route, make_route
+from sill.traffic.pool import Loaded, Model, Route, make_route, measure
 from sill.traffic.types import ServingReport
 
 WAIT_S = 20.0
 RETRY_S, RETRY_S_MAX = 0.2, 2.0
 NO_PLAN = -1
+EAGER_MAX = 32
+"""Endpoints whose models are loaded when the plan is taken up; those of more are when they are asked."""
 
 _log = logging.getLogger("sill.inference")
 
@@ -37,12 +45,21 @@ class Follower:
 
     Args:
         control: used by this follower alone, in a thread.
-        open_runtime: a runtime with the model of these bytes loaded.
+        open_runtime: the runtime of this name, with the model of this bundle's folder loaded.
         home: folder for the plan and the bundles.
+        cache: which models are in memory.
     """
 
-    def __init__(self, plane: Plane, control: Control, open_runtime: Callable[[bytes], Runtime], home: Path) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        control: Control,
+        open_runtime: Callable[[str, Path], Runtime],
+        home: Path,
+        cache: ModelCache | None = None,
+    ) -> None:
         self._plane = plane
+        self.cache = plane.cache = cache or ModelCache()
         self._control = control
         self._open_runtime = open_runtime
         self._plan_file = home / "plan.json"
@@ -51,6 +68,10 @@ class Follower:
         self._broken: dict[ModelKey, str] = {}
         self._unreported: dict[ModelKey, ServingReport] = {}
         self._is_complete = False
+        self._locks: dict[str, threading.Lock] = {}
+        self._ahead: deque[tuple[PlanEndpoint, PlanRevision]] = deque()
+        self._some_ahead = asyncio.Event()
+        self._public_key = ""
         self.revision = NO_PLAN
 
     async def start_from_cache(self) -> bool:
@@ -62,6 +83,12 @@ class Follower:
 
     async def run(self) -> None:
         """Ask for the next plan, take it up, for ever. Whatever goes wrong, what is served now goes on."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.cache.run())
+            group.create_task(self._fetch_ahead())
+            await self._follow()
+
+    async def _follow(self) -> None:
         known, retry_s = NO_PLAN, RETRY_S  # a control plane restored from a backup may be behind what we had
         while True:
             try:
@@ -83,21 +110,29 @@ class Follower:
                 retry_s = min(2 * retry_s, RETRY_S_MAX)
 
     async def apply(self, plan: ServingPlan) -> None:
-        """Make every revision of the plan ready, then answer by it. Those that cannot be made ready take no traffic."""
+        """Make every revision of the plan ready, then answer by it. Those that cannot be made ready take no traffic.
+
+        An endpoint of one revision that was not answered before is ready when it is asked: beyond the first few, such
+        are loaded when somebody does. What is to take traffic from another revision is loaded and tried before.
+        """
         self._is_complete = True
+        self._public_key = plan.public_key
+        eager = EAGER_MAX
         if not self._plane.has_plan:
             self._plane.follow(plan, {})  # tokens are known, and what is not ready yet answers 503, not 404
         routes: dict[tuple[str, str], Route] = {}
         wanted: set[ModelKey] = set()
         for endpoint in plan.endpoints:
             loaded: dict[int, Model] = {}
+            place = (endpoint.project, endpoint.name)
+            is_first = len(endpoint.revisions) == 1 and place not in self._plane.routes
+            eager -= is_first
             for revision in endpoint.revisions:
                 key = _key(endpoint, revision)
                 wanted.add(key)
-                model = await self._ready(endpoint, revision, plan.public_key)
+                model = await self._ready(endpoint, revision, is_later=is_first and eager < 0)
                 if model is not None:
                     loaded[revision.number] = model
-            place = (endpoint.project, endpoint.name)
             try:
                 routes[place] = make_route(endpoint, loaded, self._plane.routes.get(place))
             except Refused as refused:
@@ -106,16 +141,25 @@ class Follower:
         self.revision = plan.revision
         await self._forget_others(plan, routes, wanted)
 
-    async def _ready(self, endpoint: PlanEndpoint, revision: PlanRevision, public_key: str) -> Model | None:
-        """The revision's model, loaded and warm; None if that fails, which is reported once."""
+    async def _ready(self, endpoint: PlanEndpoint, revision: PlanRevision, *, is_later: bool) -> Model | None:
+        """The revision's model, loaded, or to be loaded later; None if that fails, which is reported once."""
         key = _key(endpoint, revision)
         if key in self._models:
             self._models[key].revision = revision  # its weight may be another now
+            self.cache.idle_after(self._models[key], endpoint.idle_s)
             return self._models[key]
         if key in self._broken:
             return None
+        model = Model(revision)
+        load = partial(self._load, endpoint, revision, model)
         try:
-            self._models[key] = await asyncio.to_thread(self._load, endpoint, revision, public_key)
+            if is_later:
+                self._ahead.append((endpoint, revision))
+                self._some_ahead.set()
+            else:
+                model.wake(await asyncio.to_thread(load))
+            self._models[key] = model
+            self.cache.add(model, load, partial(self._failed, endpoint, model), endpoint.idle_s)
         except (Unavailable, OSError) as away:
             self._is_complete = False
             self._plane.unready[endpoint.project, endpoint.name] = str(away)
@@ -126,9 +170,52 @@ class Follower:
             return None
         return self._models[key]
 
-    def _load(self, endpoint: PlanEndpoint, revision: PlanRevision, public_key: str) -> Model:
-        content = self._bundles.model(self._control, endpoint.project, endpoint.model, revision, public_key)
-        return Model(revision, self._open_runtime(content))
+    def _load(self, endpoint: PlanEndpoint, revision: PlanRevision, model: Model) -> Loaded:
+        """In a thread: the files, checked, and the runtime with them, tried."""
+        started_s = time.perf_counter()
+        runtime = self._open_runtime(revision.runtime, self._folder(endpoint, revision))
+        try:
+            measures = measure(model.signature, runtime, model.measures)
+        except BaseException:
+            runtime.close()
+            raise
+        return Loaded(runtime=runtime, measures=measures, load_ms=(time.perf_counter() - started_s) * 1e3)
+
+    def _folder(self, endpoint: PlanEndpoint, revision: PlanRevision) -> Path:
+        """The bundle's folder; fetched and checked by one thread at a time, as several endpoints may share it."""
+        with self._locks.setdefault(revision.files.get(MANIFEST_FILE, ""), threading.Lock()):
+            return self._bundles.folder(self._control, endpoint.project, endpoint.model, revision, self._public_key)
+
+    async def _fetch_ahead(self) -> None:
+        """Bring the files of models that are loaded later to this disk now, so that they need nobody then."""
+        while True:
+            await self._some_ahead.wait()
+            self._some_ahead.clear()
+            while self._ahead:
+                endpoint, revision = self._ahead[0]
+                try:
+                    await asyncio.to_thread(self._folder, endpoint, revision)
+                except (Unavailable, OSError):
+                    await asyncio.sleep(RETRY_S_MAX)
+                    continue
+                except SillError as wrong:  # it is reported when somebody asks for the model
+                    _log.warning("the files of revision %d of %s: %s", revision.number, endpoint.name, wrong)
+                if self._ahead and self._ahead[0][1] is revision:
+                    self._ahead.popleft()
+
+    def _failed(self, endpoint: PlanEndpoint, model: Model, broken: Exception) -> None:
+        """A model that was to be loaded when it was asked for could not be. A fault of its own takes it out."""
+        if isinstance(broken, (Unavailable, OSError)):
+            _log.warning("revision %d of %s waits: %s", model.revision.number, endpoint.name, broken)
+            return
+        self._break(endpoint, model.revision, broken)
+        self._models.pop(_key(endpoint, model.revision), None)
+        self._plane.without(endpoint, model)
+        asyncio.get_running_loop().create_task(self._report_soon())
+
+    async def _report_soon(self) -> None:
+        with contextlib.suppress(SillError, OSError):  # the next plan brings another try
+            await self._report()
 
     def _break(self, endpoint: PlanEndpoint, revision: PlanRevision, broken: Exception) -> None:
         what = str(broken) if isinstance(broken, SillError) else f"{type(broken).__name__}: {broken}"
@@ -145,7 +232,7 @@ class Follower:
         """Tell the control plane of revisions that are broken, until it has heard it."""
         for key, report in list(self._unreported.items()):
             await asyncio.to_thread(self._control.report, report)
-            del self._unreported[key]
+            self._unreported.pop(key, None)
 
     async def _forget_others(
         self, plan: ServingPlan, routes: dict[tuple[str, str], Route], wanted: set[ModelKey]
@@ -155,6 +242,8 @@ class Follower:
         self._models = {key: model for key, model in self._models.items() if key in wanted or id(model) in routed}
         self._broken = {key: why for key, why in self._broken.items() if key in wanted}
         self._unreported = {key: report for key, report in self._unreported.items() if key in wanted}
+        self.cache.keep_only(list(self._models.values()))
+        self._ahead = deque(one for one in self._ahead if _key(*one) in wanted)
         files = [revision.files for endpoint in plan.endpoints for revision in endpoint.revisions]
         files += [model.revision.files for model in self._models.values()]
         await asyncio.to_thread(self._bundles.keep_only, {digest for some in files for digest in some.values()})
@@ -186,4 +275,4 @@ def write_plan(path: Path, plan: ServingPlan) -> None:
 
 
 def _key(endpoint: PlanEndpoint, revision: PlanRevision) -> ModelKey:
-    return endpoint.project, endpoint.name, revision.number, revision.files.get("manifest.json", "")
+    return endpoint.project, endpoint.name, revision.number, revision.files.get(MANIFEST_FILE, "")

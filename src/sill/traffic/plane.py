@@ -3,21 +3,25 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import AsyncGenerator
 
 from sill.core.clock import Clock, Ids
-from sill.core.errors import NotFound, SillError, Unauthenticated, Unavailable
+from sill.core.errors import Forbidden, NotFound, SillError, Unauthenticated, Unavailable
 from sill.core.values import Value
-from sill.endpoints.types import PlanEndpoint, PlanToken, ServingPlan
+from sill.endpoints.types import PlanEndpoint, PlanRevision, PlanToken, ServingPlan
 from sill.safety.tokens import digest
-from sill.traffic.batching import Part
+from sill.traffic.batching import Part, deadline_passed
+from sill.traffic.cache import ModelCache
 from sill.traffic.pool import Model, Route
 from sill.traffic.recording import Asked, Recorder, Seen
 from sill.traffic.routing import choose
-from sill.traffic.tensors import Question, to_question
+from sill.traffic.streaming import follow
+from sill.traffic.tensors import Question, to_question, zero_question
 
 SHADOWS_WAITING_MAX = 256
 SHADOW_DEADLINE_S = 30.0
 TIMEOUT_MS_MAX = 600_000.0
+READY, LOADING, UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"
 
 
 class Told(Value, frozen=True, kw_only=True):
@@ -48,6 +52,16 @@ class Way(Value, frozen=True, kw_only=True):
     started_s: float
 
 
+class ModelState(Value, frozen=True, kw_only=True):
+    """One version of an endpoint, as the protocol's repository index tells it."""
+
+    project: str
+    name: str
+    version: str
+    state: str
+    reason: str = ""
+
+
 class _Shadow(Value, frozen=True, kw_only=True):
     """A copy of a request for a revision nobody waits for."""
 
@@ -74,6 +88,9 @@ class Plane:
         self.planned: dict[tuple[str, str], PlanEndpoint] = {}
         self.unready: dict[tuple[str, str], str] = {}
         """Why a revision of an endpoint could not be made ready."""
+        self._by_hand: set[tuple[str, str]] = set()
+        """Endpoints an admin has taken out of service here, until he brings them back or the process starts again."""
+        self.cache: ModelCache | None = None
         self.has_plan = False
         self.generation = 0
         """Rises with each plan; what was decided by an older one holds no longer."""
@@ -119,6 +136,8 @@ class Plane:
         if not {"*", project} & set(token.projects):
             raise _no_endpoint(project, endpoint)
         route = self.routes.get((project, endpoint))
+        if (project, endpoint) in self._by_hand and (project, endpoint) in self.planned:
+            raise Unavailable(f"endpoint {endpoint!r} was unloaded by hand.", fix="Load it again.")
         if route is None and (project, endpoint) in self.planned:
             why = self.unready.get((project, endpoint), "it is being loaded.")
             raise Unavailable(
@@ -162,20 +181,143 @@ class Plane:
         Raises:
             SillError: the model's, or the way's to it. A failure of the model is remembered too.
         """
-        way = self.find_way(token, asked)
+        return await self._answer(token, self.find_way(token, asked))
+
+    async def _answer(self, token: PlanToken, way: Way) -> Told:
         try:
-            part = await way.model.batcher.infer(way.question, way.deadline_s, token.digest)
+            part = await way.model.batcher.infer(way.question, way.deadline_s, token.digest, way.asked.priority)
         except SillError as failed:
             self.remember(way, failed)
             raise
         self.remember(way, part)
         return Told(part=part, model=way.model)
 
+    async def stream(self, token: PlanToken, asked: Asked) -> AsyncGenerator[Told, None]:
+        """The answer in parts as the model gives them; one part from a model that does not stream.
+
+        Who stops reading (`aclose`) stops the model. It is remembered once, by its last part.
+
+        Raises:
+            SillError: as `answer`; also between parts.
+        """
+        way = self.find_way(token, asked)
+        if way.model.signature.streams and not way.model.is_warm:
+            await self.warm(token, asked.project, asked.endpoint, way.model.revision.model_version)
+        parts = way.model.stream(way.question)
+        if parts is None:
+            yield await self._answer(token, way)
+            return
+        last: Part | SillError = Unavailable("the model gave no part of an answer.", fix="Look at the inference log.")
+        following = follow(parts, way.deadline_s)
+        try:
+            async for part in following:
+                last = part
+                yield Told(part=part, model=way.model)
+        except TimeoutError as late:
+            last = deadline_passed()
+            raise last from late
+        except SillError as failed:
+            last = failed
+            raise
+        except Exception as broken:  # whatever a model raises concerns this input, never the server
+            last = Unavailable(f"the model failed: {type(broken).__name__}.", fix="Look at the inference log.")
+            raise last from broken
+        finally:
+            await following.aclose()
+            self.remember(way, last)
+
+    async def load(self, token: PlanToken, project: str, endpoint: str) -> None:
+        """Bring an endpoint back that was unloaded by hand; nothing to do for others. In this process only.
+
+        Raises:
+            Forbidden: the token may not.
+            NotFound, Unavailable: see `route`.
+        """
+        self._check_admin(token, project, endpoint)
+        if (project, endpoint) in self._by_hand:
+            self._by_hand.discard((project, endpoint))
+            self.generation += 1
+        self.route(token, project, endpoint)
+
+    async def unload(self, token: PlanToken, project: str, endpoint: str) -> None:
+        """Answer for an endpoint no more (503) until `load`; what is being answered is. In this process only.
+
+        Raises:
+            Forbidden: the token may not.
+            NotFound: absent, or another tenant's.
+        """
+        self._check_admin(token, project, endpoint)
+        self._by_hand.add((project, endpoint))
+        if self.cache is not None and (route := self.routes.get((project, endpoint))) is not None:
+            for model in (*route.answering, *route.shadows):
+                self.cache.leave(model)
+        self.generation += 1  # the short way asks again
+
+    async def warm(self, token: PlanToken, project: str, endpoint: str, version: int = 0) -> None:
+        """Return once an endpoint's model is in memory.
+
+        Raises:
+            NotFound, Unavailable: see `route`.
+        """
+        route = self.route(token, project, endpoint, version)
+        model = self.choose(route, version, endpoint)
+        if not model.is_warm:
+            deadline_s = self.now_s() + timeout_s(route.endpoint, 0)
+            await model.batcher.infer(zero_question(model.signature), deadline_s)
+
+    def without(self, endpoint: PlanEndpoint, model: Model) -> None:
+        """From now on answer without a model that turned out to be broken."""
+        place = (endpoint.project, endpoint.name)
+        route = self.routes.get(place)
+        if route is None:
+            return
+        answering = tuple(one for one in route.answering if one is not model)
+        shadows = tuple(one for one in route.shadows if one is not model)
+        if answering:
+            self.routes[place] = Route(endpoint=route.endpoint, answering=answering, shadows=shadows)
+        else:
+            del self.routes[place]
+        self.generation += 1
+
+    def index(self, token: PlanToken) -> list[ModelState]:
+        """Every version of every endpoint the token may ask, in the order of their names, and whether it answers."""
+        return [
+            self._state(planned, revision)
+            for (project, _), planned in sorted(self.planned.items())
+            if {"*", project} & set(token.projects)
+            for revision in planned.revisions
+        ]
+
+    def _state(self, planned: PlanEndpoint, revision: PlanRevision) -> ModelState:
+        place = (planned.project, planned.name)
+        route = self.routes.get(place)
+        loaded = () if route is None else (*route.answering, *route.shadows)
+        if place in self._by_hand:
+            state, reason = UNAVAILABLE, "unloaded by hand"
+        elif any(model.revision.number == revision.number for model in loaded):
+            state, reason = READY, ""
+        elif place in self.unready:
+            state, reason = UNAVAILABLE, self.unready[place]
+        else:
+            state, reason = LOADING, ""
+        return ModelState(
+            project=planned.project, name=planned.name, version=str(revision.model_version), state=state, reason=reason
+        )
+
+    def _check_admin(self, token: PlanToken, project: str, endpoint: str) -> None:
+        if not {"*", project} & set(token.projects) or (project, endpoint) not in self.planned:
+            raise _no_endpoint(project, endpoint)
+        if not token.may_admin:
+            raise Forbidden("the token may not load or unload models.", fix="Use one with scope endpoints:admin.")
+
     def remember(self, way: Way, told: Part | SillError) -> None:
         """Note an answer or a failure, and copy what was answered to the shadows."""
         seen = self._seen(way, way.model, told, way.started_s)
         is_answer = isinstance(told, Part)
-        way.model.batcher.statistics.told(way.question.rows, seen.latency_ms, seen.at_us // 1_000, is_answer=is_answer)
+        status = 200 if isinstance(told, Part) else told.status
+        way.model.batcher.statistics.told(
+            way.question.rows, seen.latency_ms, seen.at_us // 1_000, is_answer=is_answer, status=status
+        )
         self.recorder.note(seen)
         if isinstance(told, Part):
             for shadow in way.route.shadows:

@@ -1,18 +1,18 @@
 """Models that are loaded and warm, and the endpoints that route to them. A revision takes traffic only once it is ready."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from sill.core.errors import Refused
+from sill.core.errors import Refused, Unavailable
 from sill.core.values import Value
 from sill.endpoints.types import PlanEndpoint, PlanRevision
-from sill.runtimes.port import Runtime
+from sill.runtimes.port import Runtime, Streams
 from sill.runtimes.types import Signature, TensorSpec
-from sill.traffic.batching import Batcher
-from sill.traffic.tensors import Question, finish, plain_way, zero_question
+from sill.traffic.batching import Answered, Batcher, Part
+from sill.traffic.tensors import Question, finish, form_of, has_rows, plain_way, zero_question
 
 WARM_UPS = 5
 PROBE_ROWS = 8
@@ -22,41 +22,133 @@ RELATIVE_MAX, ABSOLUTE_MAX = 1e-4, 1e-5
 """How far a row's answer in a batch may lie from its answer alone: the order of sums in single precision, no more."""
 
 
+class Measures(Value, frozen=True, kw_only=True):
+    """What was found out about a model when it was first loaded; it holds for its bytes, so it is found out once."""
+
+    row_ms: float
+    more_ms: float | None
+    can_batch: bool
+    example: dict[str, Any]
+
+
+class Loaded(Value, frozen=True, kw_only=True):
+    """A runtime with a model that was seen to answer."""
+
+    runtime: Runtime
+    measures: Measures
+    load_ms: float = 0.0
+
+
+def measure(signature: Signature, runtime: Runtime, known: Measures | None = None) -> Measures:
+    """What a model takes and gives; what is known already is only tried once, which warms it up.
+
+    Raises:
+        SillError: the model does not answer a row of zeros.
+    """
+    if known is not None:
+        question = zero_question(signature)
+        finish(signature, runtime.infer(question.arrays), question.rows)
+        return known
+    row_ms, example = warm_up(signature, runtime)
+    can_batch = has_rows(signature) and rows_are_independent(signature, runtime)
+    more_ms = batch_row_ms(signature, runtime) if can_batch else None
+    return Measures(row_ms=row_ms, more_ms=more_ms, can_batch=can_batch, example=example)
+
+
 class Model:
-    """One revision, loaded and warm.
+    """One revision: in memory, or held back until it is (`cache`).
 
     Args:
-        runtime: with the model in it.
+        runtime: with the model in it; None for one that is loaded when it is asked for.
         signature: as it was registered; names features, classes and task.
     """
 
-    def __init__(self, revision: PlanRevision, runtime: Runtime) -> None:
+    def __init__(self, revision: PlanRevision, runtime: Runtime | None = None) -> None:
         self.revision = revision
         self.signature: Signature = revision.signature
-        self._runtime = runtime
+        self.measures: Measures | None = None
+        self.load_ms = 0.0
+        self._runtime: Runtime | None = None
+        self._has_rows = has_rows(self.signature)
+        self._streams = 0
         self.plain = plain_way(self.signature)
-        row_ms, self.example = warm_up(self.signature, runtime)
-        can_batch = rows_are_independent(self.signature, runtime)
-        self.batcher = Batcher(
-            self._run,
-            self._finish,
-            row_ms=row_ms,
-            batch_row_ms=batch_row_ms(self.signature, runtime) if can_batch else None,
-            can_batch=can_batch,
-        )
+        self.batcher = Batcher(self._run, self._finish, row_ms=0.0, can_batch=False)
+        if runtime is not None:
+            self.wake(Loaded(runtime=runtime, measures=measure(self.signature, runtime)))
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it is in memory."""
+        return self._runtime is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is answering nobody."""
+        return self.batcher.is_idle and not self._streams
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """What an answer looks like; empty before it was loaded once."""
+        return {} if self.measures is None else self.measures.example
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it holds in memory now, by its runtime's estimate."""
+        return 0 if self._runtime is None else self._runtime.memory_bytes()
+
+    def wake(self, loaded: Loaded) -> None:
+        """It is in memory: answer, also what was held."""
+        self._runtime, self.measures = loaded.runtime, loaded.measures
+        self.load_ms = loaded.load_ms
+        known = loaded.measures
+        self.batcher.calibrate(known.row_ms, known.more_ms, can_batch=known.can_batch)
+        self.batcher.release()
+
+    def sleep(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Hold what is asked from now on, and let go of the memory by what is returned. Only while it is idle.
+
+        Args:
+            wake: called when somebody asks.
+        """
+        runtime, self._runtime = self._runtime, None
+        self.batcher.hold(wake)
+        return (lambda: None) if runtime is None else runtime.close
 
     @property
     def weight(self) -> int:
         """Percent of the traffic."""
         return self.revision.weight
 
+    def stream(self, question: Question) -> Iterator[Part] | None:
+        """The parts of the answer, for a model that gives it in parts; None for others. Runs in the reader's thread."""
+        runtime: object = self._runtime
+        if not self.signature.streams or not isinstance(runtime, Streams):
+            return None
+        self._streams += 1
+        return self._parts(runtime.stream(question.arrays))
+
+    def _parts(self, answers: Iterator[Mapping[str, Any]]) -> Iterator[Part]:
+        try:
+            for raw in answers:
+                yield self._part(raw)
+        finally:
+            self._streams -= 1
+
+    def _part(self, raw: Mapping[str, Any]) -> Part:
+        rows = len(next(iter(raw.values())))
+        return Part(Answered(finish(self.signature, raw, rows), rows, 0.0), 0, rows)
+
     def _run(self, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
-        """No row is no question: many models cannot answer it."""
-        is_empty = len(next(iter(arrays.values()))) == 0
-        return {} if is_empty else self._runtime.infer(arrays)
+        """No row is no question: many models cannot answer it. Where inner dimensions are free, only they know the shape."""
+        is_empty = self._has_rows and len(next(iter(arrays.values()))) == 0
+        if is_empty and form_of(self.signature, arrays) is None:
+            return {}
+        if self._runtime is None:
+            raise Unavailable("the model left memory.", fix="Try again.", retry_after_s=1)
+        return self._runtime.infer(arrays)
 
     def _finish(self, raw: Mapping[str, Any], rows: int) -> dict[str, Any]:
-        if rows == 0:
+        if rows == 0 and not raw:
             return {name: array[:0] for name, array in self.example.items()}
         return finish(self.signature, raw, rows)
 

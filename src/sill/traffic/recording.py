@@ -6,13 +6,14 @@ left out of it still counts, exactly, for the judge, the bill and the promises.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sill.core.clock import Clock
 from sill.core.errors import SillError
 from sill.core.values import Value
 from sill.endpoints.types import PlanEndpoint
+from sill.traffic.admission import INTERACTIVE
 from sill.traffic.batching import Part
 from sill.traffic.pool import Model
 from sill.traffic.routing import is_sampled
@@ -39,6 +40,8 @@ class Asked(Value, frozen=True, kw_only=True):
     sticky_key: str = ""
     """Requests with the same key go to the same revision; the id decides when it is empty."""
     timeout_ms: float = 0.0
+    priority: str = INTERACTIVE
+    """See `admission`: who waits less is served first."""
 
 
 class Seen(Value, frozen=True, kw_only=True):
@@ -93,6 +96,40 @@ class Recorder:
             self._count(seen)
         self._wake()
 
+    def keeps(self, rows: int) -> bool:
+        """Whether an answer of so many rows would be kept with its payload, if it is in the sample."""
+        return len(self._kept) < WAITING_MAX and self._room_now() >= rows
+
+    def count_all(
+        self, endpoint: PlanEndpoint, model: Model, at_us: int, latencies_ms: Sequence[float], rows: int, cpu_ms: float
+    ) -> None:
+        """`note` for answers that are not kept.
+
+        Args:
+            rows: of each of them.
+            cpu_ms: of each of them.
+        """
+        first, last = (
+            bisect_left(LATENCY_BOUNDS_MS, min(latencies_ms)),
+            bisect_left(LATENCY_BOUNDS_MS, max(latencies_ms)),
+        )
+        if first == last:
+            spread = {first: (len(latencies_ms), sum(latencies_ms))}
+        else:
+            spread = {}
+            for latency_ms in latencies_ms:
+                place = bisect_left(LATENCY_BOUNDS_MS, latency_ms)
+                times, total_ms = spread.get(place, (0, 0.0))
+                spread[place] = (times + 1, total_ms + latency_ms)
+        revision = model.revision
+        for place, (times, total_ms) in spread.items():
+            key = (endpoint.project, endpoint.name, revision.number, revision.model_version, False, 200, None, place)
+            sums = self._counts.setdefault(key, [0.0, 0.0, 0.0, float(at_us)])
+            sums[0] += times * rows
+            sums[1] += total_ms * rows
+            sums[2] += cpu_ms * times
+        self._wake()
+
     @property
     def waiting(self) -> int:
         """How much waits to be taken."""
@@ -105,13 +142,16 @@ class Recorder:
         return Taken(kept=kept, counts=counts)
 
     def _take_room(self, rows: int) -> bool:
-        now_s = self._clock.monotonic_s()
-        self._room = min(self._room + (now_s - self._room_at_s) * KEPT_PER_S_MAX, KEPT_AT_ONCE_MAX)
-        self._room_at_s = now_s
-        if self._room < rows or len(self._kept) >= WAITING_MAX:
+        if not self.keeps(rows):
             return False
         self._room -= rows
         return True
+
+    def _room_now(self) -> float:
+        now_s = self._clock.monotonic_s()
+        self._room = min(self._room + (now_s - self._room_at_s) * KEPT_PER_S_MAX, KEPT_AT_ONCE_MAX)
+        self._room_at_s = now_s
+        return self._room
 
     def _count(self, seen: Seen) -> None:
         """One entry for each revision, status and range of latency: a few dozen, however many answers there are."""

@@ -5,7 +5,7 @@ pending → shadow → canary, step by step → live; or rejected, as soon as it
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from math import comb
+from math import comb, erf, exp, lgamma, log, sqrt
 
 from sill.endpoints.types import Endpoint, Revision, RevisionState, Rollout
 from sill.traffic.types import Decision, RevisionStats
@@ -19,6 +19,12 @@ LABELS_MIN = 30
 """Fewest labels, of both revisions, for a verdict on quality."""
 REQUESTS_MIN = 10
 """Fewest requests a step that ran out of time is decided on."""
+SURE = 0.99
+"""A bandit ends when one revision is the better one with this chance."""
+SHARE_STEP = 5
+"""Percent of the traffic below which a bandit's share is left as it is."""
+LABELS_EXACT_MAX = 2_000
+"""Labels up to which the chance is summed exactly."""
 SLOW_SHARE = 0.01
 """The share of requests above a 99th percentile, by its meaning."""
 CHANCE_MAX = 0.005
@@ -85,6 +91,10 @@ def judge(endpoint: Endpoint, stats: tuple[RevisionStats, ...], now_us: int) -> 
     seen = _stats_of(stats, rolling.number, phase_of(rolling, rolling.state is RevisionState.SHADOW, now_us))
     if bad := _objection(endpoint, rolling, seen, stats):
         return _move(rolling, RevisionState.REJECTED, 0, bad)
+    if rolling.state is RevisionState.CANARY and rollout.split == "fixed":
+        return _wait(rolling, f"it keeps {rolling.weight} % of the traffic until the test is ended by hand.")
+    if _is_bandit(rolling, rollout):
+        return _bandit(endpoint, rolling, stats)
     return _step(rolling, rollout, seen, now_us)
 
 
@@ -114,6 +124,49 @@ def _step(rolling: Revision, rollout: Rollout, seen: RevisionStats | None, now_u
     )
 
 
+def _bandit(endpoint: Endpoint, rolling: Revision, stats: tuple[RevisionStats, ...]) -> Decision:
+    """Share the traffic by how likely each revision is the better one; end it when that is sure.
+
+    Source: Thompson sampling (Thompson, 1933) with the reward "the label says it was right", its expected share instead
+    of one draw for each request, so that a request's id alone decides where it goes.
+    """
+    live = endpoint.live()
+    own, others = _labelled(stats, rolling.number), (0, 0) if live is None else _labelled(stats, live.number)
+    if min(own[0], others[0]) < LABELS_MIN:
+        return _wait(rolling, f"{own[0]} and {others[0]} labels; {LABELS_MIN} of each are needed to share by them.")
+    chance = chance_better(own, others)
+    known = f"by {own[0]} and {others[0]} labels it is the better one with a chance of {chance:.1%}"
+    if chance >= SURE:
+        return _move(rolling, RevisionState.LIVE, 100, f"{known}: it goes live.")
+    if chance <= 1 - SURE:
+        return _move(rolling, RevisionState.REJECTED, 0, f"{known}: it leaves.")
+    least = endpoint.spec.rollout.share_min
+    weight = min(max(round(100 * chance), least), 100 - least)
+    if abs(weight - rolling.weight) < SHARE_STEP:
+        return _wait(rolling, f"{known}: it keeps {rolling.weight} % of the traffic.")
+    return _move(rolling, RevisionState.CANARY, weight, f"{known}: it gets {weight} % of the traffic.")
+
+
+def chance_better(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """How likely the first is right more often than the second, each given as (labels, right), from even beliefs.
+
+    Source: P(X > Y) of two beta distributions with whole parameters, in closed form (Evan Miller, "Formulas for Bayesian
+    A/B testing", 2015). Above `LABELS_EXACT_MAX` labels by the normal distribution both come close to.
+    """
+    a, b = one[1] + 1, one[0] - one[1] + 1
+    c, d = other[1] + 1, other[0] - other[1] + 1
+    if max(one[0], other[0]) > LABELS_EXACT_MAX:
+        means = a / (a + b), c / (c + d)
+        spread = sum(mean * (1 - mean) / (size + 3) for mean, size in zip(means, (one[0], other[0]), strict=True))
+        return 0.5 * (1 + erf((means[0] - means[1]) / sqrt(2 * spread)))
+    terms = (exp(_log_beta(c + i, b + d) - log(b + i) - _log_beta(1 + i, b) - _log_beta(c, d)) for i in range(a))
+    return min(sum(terms), 1.0)
+
+
+def _log_beta(x: int, y: int) -> float:
+    return lgamma(x) + lgamma(y) - lgamma(x + y)
+
+
 def _onward(rolling: Revision, rollout: Rollout, why: str) -> Decision:
     following = [step for step in rollout.steps if step > rolling.weight]
     if not following or following[0] >= 100:
@@ -137,10 +190,14 @@ def _objection(
     wanted = rollout.shadow_requests if rolling.state is RevisionState.SHADOW else rollout.step_requests
     return (
         _too_many_errors(seen, beside, rollout, wanted)
-        or _worse_by_labels(stats, rolling, live, rollout)
+        or ("" if _is_bandit(rolling, rollout) else _worse_by_labels(stats, rolling, live, rollout))
         or _too_different(seen, stats, rolling, live, rollout, wanted)
         or _too_slow(seen, beside, endpoint)
     )
+
+
+def _is_bandit(rolling: Revision, rollout: Rollout) -> bool:
+    return rolling.state is RevisionState.CANARY and rollout.split == "bandit"
 
 
 def _too_many_errors(seen: RevisionStats, beside: RevisionStats | None, rollout: Rollout, wanted: int) -> str:

@@ -58,6 +58,15 @@ class Shipping:
                 _log.error("%d rows lost: the spool cannot be written: %s", len(taken.kept), full)
             self._spooled.set()
 
+    async def deliver(self) -> None:
+        """Hand over all that is written, now.
+
+        Raises:
+            SillError: the control plane does not take it now; what is left stays on disk.
+        """
+        while found := await asyncio.to_thread(self._spool.next):
+            await self._deliver(*found)
+
     def _write(self, taken: Taken) -> None:
         self._spool.append(taken.rows())
 

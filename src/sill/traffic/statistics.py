@@ -15,6 +15,7 @@ class Statistics:
 
     Attributes:
         answered, failed: requests.
+        failures: requests without an answer, by the status they were told.
         rows: rows of answered requests.
         executions: by how many rows were asked at once; how often.
         execution_ns: by the same; the model's own time.
@@ -29,6 +30,7 @@ class Statistics:
         "executions",
         "failed",
         "failed_ns",
+        "failures",
         "last_ms",
         "latency_counts",
         "queue_ns",
@@ -40,6 +42,7 @@ class Statistics:
         self.answered = self.failed = self.rows = 0
         self.total_ns = self.failed_ns = self.queue_ns = 0
         self.last_ms = 0
+        self.failures: Counter[int] = Counter()
         self.executions: Counter[int] = Counter()
         self.execution_ns: Counter[int] = Counter()
         self.latency_counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
@@ -50,12 +53,17 @@ class Statistics:
         self.execution_ns[rows] += took_ns
         self.queue_ns += waited_ns
 
-    def told(self, rows: int, latency_ms: float, at_ms: int, *, is_answer: bool) -> None:
-        """A request got its answer, or was told that there is none."""
+    def told(self, rows: int, latency_ms: float, at_ms: int, *, is_answer: bool, status: int = 500) -> None:
+        """A request got its answer, or was told that there is none.
+
+        Args:
+            status: of a failure.
+        """
         self.last_ms = at_ms
         took_ns = round(latency_ms * 1e6)
         if not is_answer:
             self.failed += 1
+            self.failures[status] += 1
             self.failed_ns += took_ns
             return
         self.answered += 1

@@ -19,6 +19,9 @@ TABULAR_INPUT = "input"
 
 Array = np.ndarray[Any, Any]
 
+BF16 = np.dtype([("bf16", "<u2")])
+"""Two raw bytes a value, the upper half of an FP32: NumPy has no such number, and as UINT16 it would be mistaken for one."""
+
 TYPES: dict[str, Any] = {
     "BOOL": np.bool_,
     "INT8": np.int8,
@@ -30,6 +33,7 @@ TYPES: dict[str, Any] = {
     "UINT32": np.uint32,
     "UINT64": np.uint64,
     "FP16": np.float16,
+    "BF16": BF16,
     "FP32": np.float32,
     "FP64": np.float64,
     "BYTES": np.object_,
@@ -45,6 +49,8 @@ class Question(Value, frozen=True, kw_only=True):
     arrays: dict[str, Any]
     rows: int
     form: tuple[Any, ...] | None = None
+    is_whole: bool = False
+    """For a model without a batch axis: one row, whatever the shapes are; it shares no batch, its answer is not cut."""
 
 
 class Prediction(Value, frozen=True, kw_only=True):
@@ -77,7 +83,15 @@ def plain_way(signature: Signature) -> Plain | None:
     """`Plain` for a model that has it."""
     spec = signature.inputs[0]
     is_fixed = len(signature.inputs) == 1 and all(size >= 0 for size in spec.shape[1:])
-    return Plain(spec) if is_fixed and spec.datatype != "BYTES" else None
+    return Plain(spec) if is_fixed and has_rows(signature) and spec.datatype not in ("BYTES", "BF16") else None
+
+
+def has_rows(signature: Signature) -> bool:
+    """Whether the first axis of every tensor is the batch: free in every input, and not fixed in any output."""
+    is_free = all(spec.shape and spec.shape[0] == -1 for spec in signature.inputs)
+    return is_free and (
+        signature.task == "classification" or all(spec.shape[:1] in ((), (-1,)) for spec in signature.outputs)
+    )
 
 
 def to_question(signature: Signature, tensors: Mapping[str, Array]) -> Question:
@@ -98,6 +112,8 @@ def to_question(signature: Signature, tensors: Mapping[str, Array]) -> Question:
             named[inputs[0].name] = named.pop(TABULAR_INPUT)
         _check_names(named, tuple(spec.name for spec in inputs))
         arrays = {spec.name: _fit(spec, named[spec.name]) for spec in inputs}
+    if not has_rows(signature):
+        return Question(arrays=arrays, rows=1, is_whole=True)
     rows = {array.shape[0] for array in arrays.values()}
     if len(rows) != 1 or max(rows) > ROWS_MAX:
         raise InvalidValue(
@@ -120,8 +136,9 @@ def finish(signature: Signature, raw: Mapping[str, Array], rows: int) -> dict[st
     Raises:
         Refused: the model gave NaN or infinity, or not one answer for each row.
     """
+    with_rows = has_rows(signature)
     for name, array in raw.items():
-        if array.ndim == 0 or array.shape[0] != rows:
+        if with_rows and (array.ndim == 0 or array.shape[0] != rows):
             raise Refused(f"the model's output {name!r} has shape {list(array.shape)} for {rows} rows.")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise Refused(
@@ -129,7 +146,9 @@ def finish(signature: Signature, raw: Mapping[str, Array], rows: int) -> dict[st
             )
     if signature.task == "classification":
         return _classes(signature, raw, rows)
-    return {"output": next(iter(raw.values()))} if len(raw) == 1 else dict(raw)
+    marked = {spec.name for spec in signature.outputs if spec.datatype == "BF16"}
+    named = {name: array.view(BF16) if name in marked else array for name, array in raw.items()}
+    return {"output": next(iter(named.values()))} if len(named) == 1 else named
 
 
 def predictions(signature: Signature, outputs: Mapping[str, Array], rows: int) -> list[Prediction]:
@@ -137,11 +156,11 @@ def predictions(signature: Signature, outputs: Mapping[str, Array], rows: int) -
     if signature.task == "classification":
         scores = [None] * rows if "probabilities" not in outputs else outputs["probabilities"].max(axis=1).tolist()
         return [
-            Prediction(text=str(label), score=score)
+            Prediction(text=_text(label), score=score)
             for label, score in zip(outputs["label"].tolist(), scores, strict=True)
         ]
     first = next(iter(outputs.values()))
-    if first.size != rows or first.dtype.kind not in "fiub":
+    if not has_rows(signature) or first.size != rows or first.dtype.kind not in "fiub":
         return [Prediction(text="")] * rows
     return [Prediction(text=f"{value:.9g}") for value in first.reshape(-1).tolist()]
 
@@ -177,14 +196,18 @@ def zero_question(signature: Signature, rows: int = 1, seed: int | None = None) 
     random = None if seed is None else np.random.default_rng(seed)
     arrays: dict[str, Any] = {}
     for spec in signature.inputs:
-        shape = (rows, *(1 if size < 1 else size for size in spec.shape[1:]))
+        inner = tuple(1 if size < 0 else size for size in spec.shape)
+        shape = (rows, *inner[1:]) if has_rows(signature) else inner
         if spec.datatype == "BYTES":
             arrays[spec.name] = np.full(shape, "", dtype=object)
+        elif spec.datatype == "BF16":
+            arrays[spec.name] = np.zeros(shape, dtype=np.uint16)
         elif random is not None and spec.datatype.startswith("FP"):
             arrays[spec.name] = random.standard_normal(shape).astype(TYPES[spec.datatype])
         else:
             arrays[spec.name] = np.zeros(shape, dtype=TYPES[spec.datatype])
-    return Question(arrays=arrays, rows=rows)
+    whole = not has_rows(signature)
+    return Question(arrays=arrays, rows=1 if whole else rows, is_whole=whole)
 
 
 def _table(signature: Signature, tensors: Mapping[str, Array]) -> Array:
@@ -233,8 +256,12 @@ def _fit(spec: TensorSpec, array: Array) -> Array:
 def _cast(spec: TensorSpec, name: str, array: Array) -> Array:
     """The array in the model's type, if no value changes its meaning by it: never text to number, nor out of range."""
     wanted = np.dtype(TYPES[spec.datatype])
+    if wanted == BF16:
+        return _raw(name, array)
     if array.dtype == wanted:
         return array
+    if array.dtype == BF16:
+        array = widened(array)
     if (array.dtype.kind == "O") != (wanted.kind == "O"):
         raise InvalidValue(f"input {name!r} holds {'texts' if array.dtype.kind == 'O' else 'numbers'}; "
                            f"the model takes {spec.datatype}.", field=name)  # fmt: skip
@@ -244,6 +271,19 @@ def _cast(spec: TensorSpec, name: str, array: Array) -> Array:
     if (is_whole and not (cast == array).all()) or (wanted.kind == "f" and not np.isfinite(cast).all()):
         raise InvalidValue(f"input {name!r} holds a value that {spec.datatype} cannot hold.", field=name)
     return cast
+
+
+def widened(array: Array) -> Array:
+    """BF16 as FP32, which holds it exactly."""
+    wide: Array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return wide
+
+
+def _raw(name: str, array: Array) -> Array:
+    """What a runtime takes for BF16."""
+    if array.dtype != BF16:
+        raise InvalidValue(f"input {name!r} holds {array.dtype}; the model takes BF16, as binary data.", field=name)
+    return array.view(np.uint16)
 
 
 def _classes(signature: Signature, raw: Mapping[str, Array], rows: int) -> dict[str, Any]:
@@ -269,4 +309,9 @@ def _named(signature: Signature, places: Array) -> Array:
 
 
 def _plain(value: Any) -> float | str | None:
-    return value if isinstance(value, str) else float(value)
+    return _text(value) if isinstance(value, str | bytes) else float(value)
+
+
+def _text(value: Any) -> str:
+    """For the log: bytes that are no text are shown escaped."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sill.core.errors import InvalidValue, TooLarge
-from sill.protocols.otlp import protobuf, traces
+from sill.protocols import protobuf
+from sill.protocols.otlp import traces
 from sill.protocols.otlp.traces import JSON, PROTOBUF, decode
 from sill.runs.tracing.types import SpanKind, SpanStatus
 

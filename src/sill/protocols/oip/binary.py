@@ -11,13 +11,13 @@ import numpy as np
 
 from sill.core.errors import InvalidValue
 from sill.core.names import shorten
-from sill.protocols.oip.tensors import FLOATS, INTEGERS, count_of
+from sill.protocols.oip.tensors import BF16, FLOATS, INTEGERS, count_of
 from sill.protocols.oip.types import RequestInput
 
 KINDS: dict[str, Any] = {
     "BOOL": np.dtype(np.bool_),
     "FP16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
+    "BF16": BF16,
     **{name: np.dtype(kind).newbyteorder("<") for name, kind in (INTEGERS | FLOATS).items()},
 }
 _LENGTH = struct.Struct("<I")
@@ -28,10 +28,10 @@ Array = np.ndarray[Any, Any]
 def read_binary(given: RequestInput, content: memoryview) -> Array:
     """The tensor as an array of its shape, over the request's own bytes where the type allows it.
 
-    Texts (BYTES) become an array of `str` objects, BF16 becomes FP32, which holds it exactly.
+    BYTES become an array of `str` objects, or `bytes` where they are no UTF-8; BF16 stays raw, as `BF16`.
 
     Raises:
-        InvalidValue: the bytes are not as many as shape and datatype say, or no texts in UTF-8.
+        InvalidValue: the bytes are not as many as shape and datatype say.
         TooLarge: more than a tensor may hold.
         UnsupportedType: a datatype that is not known.
     """
@@ -46,18 +46,14 @@ def read_binary(given: RequestInput, content: memoryview) -> Array:
     array: Array = np.frombuffer(content, dtype=kind)
     if given.datatype == "BOOL" and count and array.view(np.uint8).max() > 1:
         raise _wrong(given, "a byte that is neither 0 nor 1")
-    if given.datatype == "BF16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
     return array.reshape(given.shape)
 
 
 def write_binary(array: Array) -> bytes:
     """The array's bytes as the protocol has them."""
     if array.dtype.kind in "OUS":
-        texts = [str(one).encode() for one in array.reshape(-1).tolist()]
+        texts = [one if isinstance(one, bytes) else str(one).encode() for one in array.reshape(-1).tolist()]
         return b"".join(piece for text in texts for piece in (_LENGTH.pack(len(text)), text))
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)  # as it is named in the answer
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
 
 
@@ -71,14 +67,18 @@ def _texts(given: RequestInput, content: memoryview, count: int) -> Array:
         at += _LENGTH.size
         if length > size - at:
             raise _wrong(given, f"a text of {length} bytes where {size - at} are left")
-        try:
-            texts[number] = str(content[at : at + length], "utf-8")
-        except UnicodeDecodeError as wrong:
-            raise _wrong(given, f"text {number}, which is not UTF-8") from wrong
+        texts[number] = _text(content[at : at + length])
         at += length
     if at != size:
         raise _wrong(given, f"{size - at} bytes behind its last text")
     return texts
+
+
+def _text(content: memoryview) -> str | bytes:
+    try:
+        return str(content, "utf-8")
+    except UnicodeDecodeError:
+        return bytes(content)
 
 
 def _wrong(given: RequestInput, what: str) -> InvalidValue:

@@ -23,11 +23,15 @@ INPUTS_MAX = 2_000
 OUTPUTS_MAX = 64
 CLASSES_MAX = 10_000
 ID_LENGTH_MAX = 128
+UINT64_MAX = 2**64 - 1
 NAME_LENGTH_MAX = 200
 ENTITY_KEYS_MAX = 16
 BINARY_HEADER = b"inference-header-content-length"
 JSON_TYPE, BINARY_TYPE = b"application/json", b"application/octet-stream"
 _SHARED_MEMORY = ("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset")
+
+_NO_DATA = (b"", b"null", b"[]")
+"""What may stand beside `binary_data_size`: KServe's client sends an empty list with a tensor without values."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -53,6 +57,10 @@ class Inference(Value, frozen=True, kw_only=True):
     is_binary: bool = False
     """How outputs are answered that nothing else was said about."""
     entity: dict[str, str] = {}
+    priority: str = ""
+    """`interactive`, `batch` or `background`; empty if nothing was said."""
+    timeout_ms: float = 0.0
+    """0 if nothing was said."""
 
     def wanted(self, outputs: Mapping[str, Array]) -> tuple[Wanted, ...]:
         """What is to be answered; every output, if the request names none.
@@ -79,19 +87,40 @@ def read_request(body: bytes, header_bytes: int | None = None) -> Inference:
         UnsupportedType: an unknown datatype, or the shared-memory extension.
     """
     header, rest = _split(body, header_bytes)
-    asked = decode(header, InferRequest)
+    asked = decode(header, InferRequest, integer_max=UINT64_MAX)
+    check(asked)
+    return checked(asked, _tensors(asked.inputs, rest))
+
+
+def check(asked: InferRequest) -> None:
+    """What can be said before its tensors are read.
+
+    Raises:
+        InvalidValue: no input, too many, or an id that cannot be one.
+        UnsupportedType: the shared-memory extension.
+    """
     _check_extensions(asked)
     if not 1 <= len(asked.inputs) <= INPUTS_MAX:
         raise InvalidValue(f"{len(asked.inputs)} inputs were given; 1 to {INPUTS_MAX} are allowed.", field="inputs")
     if asked.id:
         _check_text(asked.id, "id", ID_LENGTH_MAX)
+
+
+def checked(asked: InferRequest, tensors: dict[str, Any]) -> Inference:
+    """A request whose tensors were read, whatever wire they came over.
+
+    Raises:
+        InvalidValue: an output that is asked for twice, a parameter that is not of its kind.
+    """
     return Inference(
-        id=asked.id,
-        tensors=_tensors(asked.inputs, rest),
+        id=asked.id or "",
+        tensors=tensors,
         inputs=asked.inputs,
         outputs=_wanted(asked),
         is_binary=_flag(asked.parameters, "binary_data_output"),
         entity=_entity(asked.parameters),
+        priority=_priority(asked.parameters),
+        timeout_ms=_timeout_ms(asked.parameters),
     )
 
 
@@ -158,7 +187,7 @@ def _tensors(inputs: tuple[RequestInput, ...], rest: memoryview) -> dict[str, An
                 f"input {shorten(given.name)!r} is said to have {shorten(str(size))} bytes; {len(rest) - at} are left.",
                 field="binary_data_size",
             )
-        if given.data:
+        if bytes(given.data) not in _NO_DATA:
             raise InvalidValue(f"input {shorten(given.name)!r} has both data and binary_data_size.", field="inputs")
         tensors[given.name] = read_binary(given, rest[at : at + size])
         at += size
@@ -169,6 +198,8 @@ def _tensors(inputs: tuple[RequestInput, ...], rest: memoryview) -> dict[str, An
 
 def _wanted(asked: InferRequest) -> tuple[Wanted, ...]:
     names = [one.name for one in asked.outputs]
+    for name in names:
+        _check_text(name, "outputs.name", NAME_LENGTH_MAX)
     if len(names) > OUTPUTS_MAX or len(set(names)) != len(names):
         raise InvalidValue(f"an output is asked for twice, or more than {OUTPUTS_MAX} are.", field="outputs")
     by_default = _flag(asked.parameters, "binary_data_output")
@@ -209,8 +240,28 @@ def _check_text(text: str, field: str, length_max: int) -> None:
         )
 
 
+def _priority(parameters: dict[str, Any]) -> str:
+    """Triton's numbers, 1 the highest and 0 the default; two are all we have below it."""
+    value = parameters.get("priority", 0)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidValue(f"priority is a whole number, not {shorten(str(value))}.", field="parameters.priority")
+    return ("", "interactive", "batch", "background")[min(value, 3)]
+
+
+def _timeout_ms(parameters: dict[str, Any]) -> float:
+    """Triton's `timeout`, microseconds."""
+    value = parameters.get("timeout", 0)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidValue(
+            f"timeout is a number of microseconds, not {shorten(str(value))}.", field="parameters.timeout"
+        )
+    return value / 1e3
+
+
 def _entity(parameters: dict[str, Any]) -> dict[str, str]:
     given = parameters.get("entity", {})
+    if isinstance(given, str):  # gRPC's parameters are flat: there the object comes as its JSON
+        given = decode(given.encode(), dict[str, Any])
     is_plain = isinstance(given, dict) and all(isinstance(value, str) for value in given.values())
     if not is_plain or len(given) > ENTITY_KEYS_MAX:
         raise InvalidValue(

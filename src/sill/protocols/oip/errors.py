@@ -22,11 +22,15 @@ class _Problem(msgspec.Struct):
     fix: str = ""
 
 
-def translate_errors(app: App) -> App:
-    """The app, with every error body rewritten. Our stable code leads the text, so that a client may still match on it."""
+def translate_errors(app: App, is_own: Callable[[str], bool] = lambda path: False) -> App:
+    """The app, with every error body rewritten. Our stable code leads the text, so that a client may still match on it.
+
+    Args:
+        is_own: true for the paths of another protocol, which tells its errors itself.
+    """
 
     async def translated(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, _Rewriter(send).send)
+        await app(scope, receive, send if is_own(scope["path"]) else _Rewriter(send).send)
 
     return translated
 

@@ -28,16 +28,15 @@ INTEGERS: dict[str, Any] = {
 }
 FLOATS: dict[str, Any] = {"FP32": np.float32, "FP64": np.float64}
 BINARY_ONLY = ("FP16", "BF16")
-"""The protocol gives these no JSON form."""
+"""The protocol gives these no JSON form on the way in; on the way out they are numbers, which hold them exactly."""
+BF16 = np.dtype([("bf16", "<u2")])
+"""See `traffic.tensors.BF16`: the same type."""
 
 ITEM_BYTES = {"BOOL": 1, "FP16": 2, "BF16": 2, "BYTES": BYTES_PER_TEXT} | {
     k: np.dtype(v).itemsize for k, v in (INTEGERS | FLOATS).items()
 }
 _ARRAYS: dict[str, Any] = {"BOOL": np.bool_, "BYTES": object} | INTEGERS | FLOATS
 _ITEMS: dict[str, type] = {"BOOL": bool, "BYTES": str} | dict.fromkeys(INTEGERS, int) | dict.fromkeys(FLOATS, float)
-
-
-_FP32_MAX = float(np.finfo(np.float32).max)
 
 
 def _decoders(kind: Any) -> list[msgspec.json.Decoder[Any]]:
@@ -92,21 +91,27 @@ def write_tensor(name: str, array: "np.ndarray[Any, Any]") -> ResponseOutput:
     """
     datatype = datatype_of(array)
     flat = array.reshape(-1)
-    if array.dtype == np.float16:
-        flat = flat.astype(np.float32)
-    data = [str(value) for value in flat.tolist()] if datatype == "BYTES" else flat.tolist()
+    if datatype == "BF16":
+        flat = (flat.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    data = [_text(name, value) for value in flat.tolist()] if datatype == "BYTES" else flat.tolist()
     return ResponseOutput(name=name, datatype=datatype, shape=array.shape, data=data)
 
 
 def datatype_of(array: "np.ndarray[Any, Any]") -> str:
-    """The protocol's name of an array's type; half precision is answered as FP32, which holds it exactly."""
+    """The protocol's name of an array's type.
+
+    Raises:
+        UnsupportedType: it has none.
+    """
     kind = array.dtype
     if kind == np.bool_:
         return "BOOL"
     if kind.kind in "OUS":
         return "BYTES"
     if kind == np.float16:
-        return "FP32"
+        return "FP16"
+    if kind == BF16:
+        return "BF16"
     for name, known in (INTEGERS | FLOATS).items():
         if kind == known:
             return name
@@ -190,9 +195,22 @@ def as_array(given: RequestInput, values: list[Any]) -> "np.ndarray[Any, Any]":
 
 
 def _floats(given: RequestInput, values: list[float]) -> "np.ndarray[Any, Any]":
-    if given.datatype == "FP32" and not (min(values) >= -_FP32_MAX and max(values) <= _FP32_MAX):
-        raise _wrong(given, "a value is too large for FP32; FP64 holds it")
-    return np.array(values, dtype=FLOATS[given.datatype])
+    with np.errstate(over="ignore"):
+        array = np.array(values, dtype=np.float64).astype(FLOATS[given.datatype], copy=False)
+    if not np.isfinite(array).all():  # rounded to the nearest, as `struct` does: see `forms`
+        raise _wrong(given, f"a value is too large for {given.datatype}")
+    return array
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError as wrong:
+        raise UnsupportedType(
+            f"output {shorten(name)!r} holds bytes that are no text.", fix="Ask for it with binary_data."
+        ) from wrong
 
 
 def _wrong(given: RequestInput, why: str) -> InvalidValue:

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from sill.core.errors import InvalidValue, TooLarge
-from sill.protocols.otlp import protobuf, values
+from sill.protocols import protobuf
+from sill.protocols.otlp import values
 from sill.runs.tracing.types import Span, SpanEvent, SpanKind, SpanLink, SpanStatus
 from sill.safety import strict_json
 

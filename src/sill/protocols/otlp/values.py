@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from sill.core.errors import InvalidValue
-from sill.protocols.otlp import protobuf
+from sill.protocols import protobuf
 
 DEPTH_MAX = 32
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1

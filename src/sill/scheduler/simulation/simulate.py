@@ -72,6 +72,8 @@ class Simulation:
         }
         self._arrivals = sorted(workload.jobs, key=lambda job: job.submitted_us)
         self._next = 0
+        self._others = workload.events
+        self._next_other = 0
         self._ends: list[tuple[int, int, str, int]] = []
         self._stops: list[Stopped] = []
         self._timer = timer
@@ -101,6 +103,8 @@ class Simulation:
             times.append(self._arrivals[self._next].submitted_us)
         if self._ends:
             times.append(self._ends[0][0])
+        if self._next_other < len(self._others) and (times or self.state.entries):
+            times.append(self._others[self._next_other][0])
         if self.state.wake_us and (times or self.state.entries):
             times.append(max(self.state.wake_us, self.state.now_us))
         return min(times, default=-1)
@@ -115,6 +119,9 @@ class Simulation:
                 self._busy_us += (now_us - life.began_us) * _devices(life.job)
                 life.began_us, life.left_us, life.ended_us = -1, 0, now_us
                 yield Ended(job_id=job_id, attempt=attempt)
+        while self._next_other < len(self._others) and self._others[self._next_other][0] <= now_us:
+            yield self._others[self._next_other][1]
+            self._next_other += 1
         while self._next < len(self._arrivals) and self._arrivals[self._next].submitted_us <= now_us:
             yield Submitted(job=self._arrivals[self._next])
             self._next += 1

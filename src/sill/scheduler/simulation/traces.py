@@ -19,6 +19,15 @@ PUBLISHED = {
     "openb2023_nodes.csv.gz": "github.com/alibaba/clusterdata",
     "openb2023_pods.csv.gz": "github.com/hkust-adsl/kubernetes-scheduler-simulator",
     "fgd_published_alloc.csv.gz": "github.com/hkust-adsl/kubernetes-scheduler-simulator",
+    "gaia_pai-100k.csv.gz": "github.com/umassos/GAIA",
+    "eia2022_carbon_hourly.csv.gz": "github.com/HewlettPackard/dc-rl",
+    "itp2021_elasticflow_jobs.csv.gz": "github.com/microsoft/elasticflow-traces",
+    "elasticflow_throughput.csv": "github.com/pkusys/ElasticFlow",
+    "gavel_throughput_isolated.csv.gz": "github.com/stanford-futuredata/gavel",
+    "gavel_throughput_colocated.csv.gz": "github.com/stanford-futuredata/gavel",
+    "pollux_step_times.csv.gz": "github.com/pkusys/ElasticFlow",
+    "lingjun2023_topology.csv.gz": "github.com/alibaba/alibaba-lingjun-dataset-2023",
+    "shockwave_published_results.csv": "github.com/uw-mad-dash/shockwave",
 }
 
 
@@ -89,6 +98,30 @@ def muri(folder: Path, trace: str, *, at_once: bool = False, knows: bool = False
         jobs.append(_job(f"m{number}", row | submit, estimate_s=runtime_s if knows else 0.0, restart_s=restart_s))
     name = f"muri-{trace}{'p' if at_once else ''}"
     return Workload(name=name, cluster=gpu_cluster(8), jobs=tuple(jobs), runtimes_s=tuple(runtimes))
+
+
+def openb(folder: Path, variant: str = "default") -> tuple[Cluster, tuple[Job, ...]]:
+    """Alibaba's 2023 cluster of 1,523 nodes with 6,212 GPUs, and the pods of one of FGD's variants, in no queue."""
+    nodes = []
+    for row in read_rows(folder, "openb2023_nodes.csv.gz"):
+        kind = {row["model"]: int(row["gpus"])} if int(row["gpus"]) else {}
+        cpus, memory_bytes = int(row["cpu_milli"]) / 1000, int(row["mem_mib"]) * 2**20
+        nodes.append(Node(name=f"n{row['node']}", cpus=cpus, memory_bytes=memory_bytes, accelerators=kind))
+    kinds = sorted({kind for node in nodes for kind in node.accelerators})
+    rows = (row for row in read_rows(folder, "openb2023_pods.csv.gz") if row["variant"] == variant)
+    jobs = tuple(_pod(row) for row in rows)
+    return Cluster(nodes=tuple(nodes), types=tuple(AcceleratorType(name=kind) for kind in kinds)), jobs
+
+
+def _pod(row: dict[str, str]) -> Job:
+    gpus = int(row["gpus"])
+    return Job(
+        id=row["pod"],
+        cpus=int(row["cpu_milli"]) / 1000,
+        memory_bytes=int(row["mem_mib"]) * 2**20,
+        accelerators=int(row["gpu_milli"]) / 1000 if gpus == 1 else gpus,
+        types=tuple(dict.fromkeys(row["gpu_spec"].split("|"))) if row["gpu_spec"] else (),
+    )
 
 
 def _job(name: str, row: dict[str, str], *, user: str = "", estimate_s: float, restart_s: float) -> Job:

@@ -1,7 +1,7 @@
 """What is simulated, and what came out."""
 
 from sill.core.values import Value
-from sill.scheduler.types import Cluster, Job, Queue
+from sill.scheduler.types import Cluster, Event, Job, Queue
 
 
 class Workload(Value, frozen=True, kw_only=True):
@@ -13,6 +13,8 @@ class Workload(Value, frozen=True, kw_only=True):
     runtimes_s: tuple[float, ...]
     """Seconds of work of each job, in the order of `jobs`."""
     queues: tuple[Queue, ...] = ()
+    events: tuple[tuple[int, Event], ...] = ()
+    """What else happens, with its time in microseconds, by time: forecasts, nodes that come and go."""
 
 
 class Record(Value, frozen=True):

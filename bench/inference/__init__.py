@@ -1,0 +1,1 @@
+"""Sill's inference plane beside other servers: the same models, the same questions, one machine, one run."""

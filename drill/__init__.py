@@ -1,0 +1,1 @@
+"""Breaks one thing after another while plain clients ask: `python -m drill`."""

@@ -1,0 +1,100 @@
+"""MLflow's scoring door of the inference plane: `POST /invocations`, over the same plane as the Open Inference Protocol."""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import msgspec
+
+from sill.api.describing import main_model, may_see
+from sill.api.inference_heads import (
+    Headers,
+    kind_of,
+    priority,
+    project_of,
+    read_body,
+    send_packed,
+    sticky_key,
+    timeout_ms,
+)
+from sill.core.errors import InvalidValue, SillError
+from sill.core.names import check_name, shorten
+from sill.endpoints.types import PlanToken
+from sill.protocols.mlflow import errors as mlflow_errors
+from sill.protocols.mlflow.scoring import predictions_of, read_scoring
+from sill.protocols.oip.errors import Receive, Send
+from sill.protocols.oip.paths import Target
+from sill.traffic.plane import Plane
+from sill.traffic.recording import Asked
+
+PATHS = ("/invocations", "/ping", "/health", "/version")
+ENDPOINTS_SHOWN_MAX = 10
+
+
+class Scoring:
+    """Answers `/invocations`, where the model is the token's only one or named by a header, and the path under a model."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def answer(self, token: PlanToken, target: Target, headers: Headers, receive: Receive, send: Send) -> None:
+        """Read MLflow's form, ask the model, write MLflow's form.
+
+        Raises:
+            SillError: told in MLflow's error form by `present_scoring`.
+        """
+        project, name = self._place(token, target, headers)
+        route = self._plane.route(token, project, name, target.version)
+        asked_ms, key, said = timeout_ms(headers), sticky_key(headers), priority(headers)
+        body = await read_body(receive)
+        if body is None:
+            return
+        signature = main_model(route, target.version).signature
+        scoring = read_scoring(kind_of(headers).decode("latin-1"), body, signature)
+        asked = Asked(
+            id=self._plane.new_id(),
+            project=project,
+            endpoint=name,
+            tensors=scoring.tensors,
+            version=target.version,
+            sticky_key=key,
+            timeout_ms=asked_ms,
+            priority=said or "interactive",
+        )
+        told = await self._plane.answer(token, asked)
+        predictions = predictions_of(told.model.signature, told.part.outputs, as_records=scoring.is_table)
+        await send_packed(send, msgspec.json.encode({"predictions": predictions}), headers)
+
+    def _place(self, token: PlanToken, target: Target, headers: Headers) -> tuple[str, str]:
+        """Project and endpoint.
+
+        Raises:
+            InvalidValue: nothing names it, and the token may ask none, or several.
+        """
+        if target.name:
+            return project_of(headers, target), target.name
+        named = headers.get(b"x-sill-endpoint", b"").decode("latin-1")
+        if named:
+            return project_of(headers), check_name(named, "endpoint")
+        is_any = b"x-sill-project" not in headers
+        found = [
+            place
+            for place in self._plane.planned
+            if may_see(token, place[0]) and (is_any or place[0] == project_of(headers))
+        ]
+        if len(found) != 1:
+            names = ", ".join("/".join(place) for place in sorted(found)[:ENDPOINTS_SHOWN_MAX])
+            raise InvalidValue(
+                f"/invocations does not say which model: the token may ask {shorten(names, 500) or 'none'}.",
+                fix="Send X-Sill-Endpoint, or use /v2/models/PROJECT/ENDPOINT/invocations.",
+            )
+        return found[0]
+
+
+def is_scoring(path: str) -> bool:
+    """Whether a path is MLflow's: its errors are told in MLflow's form."""
+    return path in PATHS or path.endswith("/invocations")
+
+
+def present_scoring(scope: MutableMapping[str, Any], error: SillError, request_id: str) -> tuple[int, bytes] | None:
+    """MLflow's form of an error on one of its paths; None on others."""
+    return mlflow_errors.answer(error, request_id) if is_scoring(scope["path"]) else None

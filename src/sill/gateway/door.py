@@ -1,0 +1,240 @@
+"""What clients meet: the same strict listener and gate as on both planes, and behind it the router.
+
+A request is taken apart and written anew, so that no two readers of it can disagree on where it ends.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from sill.api.hosts import allowed_hosts
+from sill.core.errors import Limited, NotFound, Unauthenticated
+from sill.core.settings import Settings
+from sill.gateway.metrics import exposition
+from sill.gateway.router import LATE_S, Ask, Router
+from sill.protocols.oip.errors import App, Receive, Scope, Send, error_body, translate_errors
+from sill.safety.gate import Gate, GateLimits, problem_body
+from sill.safety.limits import InFlight, MemoryBudget
+from sill.safety.listener import HEAD
+
+BODIES_BYTES_MAX = 512 * 1024 * 1024
+HEADS_MAX = 4_096
+HEAD_BYTES_MAX = 4_096
+OWN_FIELDS = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+        *(b"content-length", b"expect", b"x-sill-idempotent"),
+    }
+)
+"""Not handed on: they are between two ends of one connection, or for the gateway."""
+ODD = frozenset({b"expect", b"connection", b"transfer-encoding", b"content-encoding"})
+REPOSITORY = "/v2/repository/models/"
+
+
+class Door:
+    """The ASGI app behind the gate."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self.heads: Heads | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path == "/v2/health/live":
+            ready = any(one.may_serve for one in self._router.replicas)
+            await _send_json(send, msgspec.json.encode({"live": True, "ready": ready}))
+            return
+        body = await _body(receive)
+        if body is None:
+            return  # the client left
+        if path == "/metrics":
+            await self._tell_counts(scope, send)
+            return
+        fields = dict(scope["headers"])
+        head = head_of(scope, len(body))
+        seconds, is_repeatable = _seconds(fields), _is_repeatable(fields)
+        target = path.encode()
+        if path.startswith(REPOSITORY) and path.endswith(("/load", "/unload")):
+            answers = await asyncio.gather(*(self._ask_one(number, head + body) for number in self._numbers()))
+            answer = max(answers, key=lambda one: one[9:12], default=b"")
+        else:
+            answer = await self._ask(head + body, target, is_repeatable, scope["method"] == "HEAD", seconds)
+        await _send_answer(send, answer)
+        is_plain = scope["method"] == "POST" and b"content-length" in fields and not ODD & fields.keys()
+        if self.heads is not None and HEAD in scope and is_plain and answer[9:12] == b"200":
+            self.heads.learn(scope[HEAD], head, target, len(body), is_repeatable, seconds)
+
+    async def _ask(
+        self,
+        content: bytes,
+        path: bytes,
+        is_repeatable: bool = True,
+        has_no_body: bool = False,
+        seconds: float = LATE_S,
+    ) -> bytes:
+        told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        ask = Ask(
+            self._router, content, path, partial(_settle, told), is_repeatable=is_repeatable, has_no_body=has_no_body,
+            seconds=seconds,
+        )  # fmt: skip
+        self._router.send(ask)
+        try:
+            return await told
+        finally:
+            self._router.leave(ask)
+
+    def _numbers(self) -> list[int]:
+        return [number for number, one in enumerate(self._router.replicas) if one.may_serve]
+
+    async def _ask_one(self, number: int, content: bytes) -> bytes:
+        """The answer of one replica: what changes a replica is told to each."""
+        told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        ask = Ask(self._router, content, b"", partial(_settle, told), is_repeatable=False)
+        ask.attempts = 1
+        self._router.replicas[number].ask(ask, is_repeatable=False)
+        return await told
+
+    async def _tell_counts(self, scope: Scope, send: Send) -> None:
+        """The gateway's counts, to whom a replica would tell what it is: the gateway knows no tokens."""
+        asked = {**scope, "method": "GET", "raw_path": b"/v2", "query_string": b""}
+        answer = await self._ask(head_of(asked, 0), b"/v2")
+        if answer[9:12] == b"401":
+            raise Unauthenticated("the request has no token that may infer.", fix="Send Authorization: Bearer TOKEN.")
+        if answer[9:12] != b"200":
+            raise NotFound("no replica answers.")
+        await _send_json(send, exposition(self._router), b"text/plain; version=0.0.4; charset=utf-8")
+
+
+class Heads:
+    """Heads that came before, word for word, and were answered well: what goes to the replica is known for them."""
+
+    def __init__(self, router: Router, in_flight: InFlight) -> None:
+        self.router = router
+        self.in_flight = in_flight
+        self._known: dict[bytes, KnownHead] = {}
+
+    def recall(self, head: bytes) -> "KnownHead | None":
+        """What is known of a head."""
+        return self._known.get(head)
+
+    def learn(
+        self, head: bytes, onward: bytes, path: bytes, body_bytes: int, is_repeatable: bool, seconds: float
+    ) -> None:
+        """Remember a head; the oldest is forgotten first."""
+        if len(head) > HEAD_BYTES_MAX or head in self._known:
+            return
+        if len(self._known) >= HEADS_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[head] = KnownHead(self, onward, path, body_bytes, is_repeatable, seconds)
+
+
+class KnownHead:
+    """See `safety.listener.Known`."""
+
+    def __init__(
+        self, house: Heads, onward: bytes, path: bytes, body_bytes: int, is_repeatable: bool, seconds: float
+    ) -> None:
+        self.body_bytes = body_bytes
+        self._house = house
+        self._onward = onward
+        self._path = path
+        self._is_repeatable = is_repeatable
+        self._seconds = seconds
+
+    def answer(self, body: bytes, reply: Callable[[bytes], None]) -> bool:
+        """Send it on; refused here if too many are on their way."""
+        house = self._house
+        if not house.in_flight.try_enter():
+            asyncio.get_running_loop().call_soon(reply, TOO_MANY)
+            return True
+        tell = partial(self._tell, reply)
+        ask = Ask(
+            house.router,
+            self._onward + body,
+            self._path,
+            tell,
+            is_repeatable=self._is_repeatable,
+            seconds=self._seconds,
+        )
+        house.router.send(ask)
+        return True
+
+    def _tell(self, reply: Callable[[bytes], None], answer: bytes) -> None:
+        self._house.in_flight.leave()
+        reply(answer)
+
+
+def build_app(router: Router, settings: Settings) -> tuple[App, Heads]:
+    """The door behind the gate, and the short way past both."""
+    door = Door(router)
+    gate = Gate(
+        door,
+        hosts=allowed_hosts(settings),
+        limits=GateLimits(body_bytes_max=settings.body_bytes_max, in_flight_max=settings.requests_in_flight_max),
+        classify=lambda scope: "health" if scope["path"].startswith("/v2/health/") else "interactive",
+        memory=MemoryBudget(BODIES_BYTES_MAX),
+    )
+    door.heads = Heads(router, gate.in_flight)
+    return translate_errors(gate), door.heads
+
+
+def head_of(scope: Scope, body_bytes: int) -> bytes:
+    """The head as it goes to a replica: checked by the gate, written anew, with one length."""
+    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    lines = [scope["method"].encode() + b" " + target + b" HTTP/1.1"]
+    lines += [name + b": " + value for name, value in scope["headers"] if name not in OWN_FIELDS]
+    if body_bytes or scope["method"] not in ("GET", "HEAD"):
+        lines.append(b"content-length: %d" % body_bytes)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _is_repeatable(fields: dict[bytes, bytes]) -> bool:
+    return fields.get(b"x-sill-idempotent", b"").strip().lower() != b"false"
+
+
+def _seconds(fields: dict[bytes, bytes]) -> float:
+    given = fields.get(b"x-sill-timeout-ms", b"")
+    return min(int(given) / 1e3 + 1.0, LATE_S) if given.isdigit() and len(given) <= 9 else LATE_S
+
+
+def _settle(told: "asyncio.Future[bytes]", answer: bytes) -> None:
+    if not told.done():
+        told.set_result(answer)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    pieces = []
+    while (message := await receive())["type"] == "http.request":
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+    return None
+
+
+async def _send_answer(send: Send, answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    pairs = [(name.lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+    kept = [(name, value) for name, value in pairs if name not in (b"connection", b"date")]
+    await send({"type": "http.response.start", "status": int(status[9:12]), "headers": kept})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_json(send: Send, body: bytes, kind: bytes = b"application/json") -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _too_many() -> bytes:
+    body = error_body(problem_body(Limited("too many requests at once.", fix="Try again in a second."), ""))
+    return (
+        b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+        b"x-content-type-options: nosniff\r\ncache-control: no-store\r\ncontent-length: %d\r\n\r\n%s"
+        % (len(body), body)
+    )
+
+
+TOO_MANY = _too_many()

@@ -1,0 +1,201 @@
+"""Keeps the replicas alive, asks them whether they live, and replaces them one by one for an upgrade."""
+
+import asyncio
+import logging
+import os
+from functools import partial
+
+from sill.api.child_process import Child
+from sill.api.inference_process import INFERENCE, RESTART_PAUSE_S, RESTART_PAUSE_S_MAX
+from sill.api.inference_sockets import socket_path
+from sill.core.errors import Unavailable
+from sill.core.settings import PROCESSES_MAX, Settings, replica_names
+from sill.gateway.health import SILENT_S, slow_one
+from sill.gateway.router import Router
+from sill.gateway.upstream import Connection, Replica
+
+PROBE_S = 0.25
+STUCK_S = 10.0
+"""A replica that has answered no probe for so long is killed, and started again."""
+READY_S = 60.0
+DRAIN_S = 30.0
+STOP_S = 10.0
+
+_log = logging.getLogger("sill.gateway")
+
+
+class Probe:
+    """One question whether a replica lives; see `upstream.Asking`."""
+
+    content = b"GET /v2/health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    has_no_body = False
+
+    def __init__(self) -> None:
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def sent(self, connection: Connection) -> None:
+        """It is on its way."""
+
+    def answered(self, connection: Connection, status: int, content: bytes) -> None:
+        """It lives."""
+        if not self.status.done():
+            self.status.set_result(status)
+
+    def broken(self, connection: Connection, why: str, is_stale: bool) -> None:
+        """It does not."""
+        if not self.status.done():
+            self.status.set_result(0)
+
+
+class Slot:
+    """A replica, and its process if it is one of this machine that we keep."""
+
+    def __init__(self, replica: Replica, child: Child | None) -> None:
+        self.replica = replica
+        self.child = child
+        self.task: asyncio.Task[None] | None = None
+
+
+class Fleet:
+    """All replicas of a gateway.
+
+    Args:
+        router: told which replicas there are, and which of them may serve.
+    """
+
+    def __init__(self, settings: Settings, router: Router) -> None:
+        self._settings = settings
+        self._router = router
+        self._slots: list[Slot] = []
+        self._rolling = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Keep all of them, for ever."""
+        for name in replica_names(self._settings.replicas):
+            self._add(name)
+        while True:
+            await asyncio.sleep(1.0)
+            self._look_for_slow()
+            for slot in self._slots:
+                slot.replica.close_idle()
+
+    async def roll(self) -> None:
+        """Replace every replica by a new process: the new one first, then the old one, when nobody waits for it.
+
+        Raises:
+            Unavailable: a new one was not ready in time; the old ones go on.
+        """
+        async with self._rolling:
+            for old in [slot for slot in self._slots if slot.child is not None]:
+                taken = {slot.replica.name for slot in self._slots}
+                name = next(
+                    name for number in range(1, 2 * PROCESSES_MAX) if (name := f"replica-{number}") not in taken
+                )
+                new = self._add(name)
+                try:
+                    async with asyncio.timeout(READY_S):
+                        while not new.replica.may_serve:  # noqa: ASYNC110 -- its next probe is awaited
+                            await asyncio.sleep(PROBE_S)
+                except TimeoutError:
+                    await self._remove(new)
+                    raise Unavailable(f"{name} was not ready within {READY_S:g} s; the old ones go on.") from None
+                await self._remove(old)
+                _log.info("%s took over from %s", name, old.replica.name)
+
+    async def stop(self) -> None:
+        """End all processes."""
+        for slot in self._slots:
+            if slot.task is not None:
+                slot.task.cancel()
+        await asyncio.gather(*(asyncio.to_thread(slot.child.stop, STOP_S) for slot in self._slots if slot.child))
+
+    def _add(self, name: str) -> Slot:
+        if ":" in name:
+            host, _, port = name.rpartition(":")
+            slot = Slot(Replica(name, (host.strip("[]"), int(port))), None)
+        else:
+            child = self._child(name)
+            slot = Slot(Replica(name, partial(socket_path, child.folder)), child)
+        self._slots.append(slot)
+        self._router.replicas.append(slot.replica)
+        slot.task = asyncio.create_task(self._keep(slot))
+        return slot
+
+    async def _remove(self, slot: Slot) -> None:
+        """Let a replica end what it has, then end it."""
+        slot.replica.is_draining = True
+        until_s = asyncio.get_running_loop().time() + DRAIN_S
+        while slot.replica.outstanding and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        if slot.task is not None:
+            slot.task.cancel()
+        self._router.replicas.remove(slot.replica)
+        self._slots.remove(slot)
+        if slot.child is not None:
+            await asyncio.to_thread(slot.child.stop, STOP_S)
+        slot.replica.forsake()
+
+    async def _keep(self, slot: Slot) -> None:
+        """Probe it, for ever; start it when it is not there, kill it when it is stuck."""
+        loop = asyncio.get_running_loop()
+        pause_s, next_start_s, heard_s = RESTART_PAUSE_S, 0.0, loop.time()
+        replica, child = slot.replica, slot.child
+        while True:
+            if child is not None and not child.is_running() and loop.time() >= next_start_s:
+                self._router.eject(replica, "its process has ended", is_lost=True)
+                child.start()
+                heard_s, next_start_s = loop.time(), loop.time() + pause_s
+                pause_s = min(2 * pause_s, RESTART_PAUSE_S_MAX)
+            begun_s = loop.time()
+            status = await self._probe(replica)
+            if status:
+                heard_s = loop.time()
+                pause_s = RESTART_PAUSE_S if replica.may_serve else pause_s
+                replica.health.probe_answered(loop.time(), is_ready=status == 200)
+                if replica.may_serve:
+                    self._router.changed()
+            elif child is not None and loop.time() - heard_s > max(STUCK_S, READY_S * (not child.is_alive())):
+                _log.warning("%s does not answer for %.0f s and is killed", replica.name, loop.time() - heard_s)
+                await asyncio.to_thread(child.kill)
+                heard_s = loop.time()
+            await asyncio.sleep(max(0.0, PROBE_S - (loop.time() - begun_s)))
+
+    async def _probe(self, replica: Replica) -> int:
+        """The status of its health path; 0 if there is none in time, and then it gets no more requests."""
+        probe = Probe()
+        replica.ask(probe)
+        try:
+            async with asyncio.timeout(SILENT_S):
+                status = await probe.status
+        except TimeoutError:
+            self._lose(replica, f"silent for {SILENT_S:g} s")
+            return 0
+        if not status:
+            self._lose(replica, "it cannot be reached")
+        return status
+
+    def _lose(self, replica: Replica, why: str) -> None:
+        if replica.health.is_admitted:
+            _log.warning("%s gets no requests: %s", replica.name, why)
+        self._router.eject(replica, why, is_lost=True)
+
+    def _look_for_slow(self) -> None:
+        """Eject one that is far slower than the others, if more than half are left then."""
+        serving = {one.name: one for one in self._router.replicas if one.may_serve}
+        slow = slow_one({name: one.latency_s for name, one in serving.items()})
+        if slow is not None and 2 * (len(serving) - 1) > len(self._router.replicas):
+            _log.warning("%s gets no requests for a while: %.3f s an answer", slow, serving[slow].latency_s)
+            self._router.eject(serving[slow], "much slower than the others", is_lost=False)
+            serving[slow].latency_s = 0.0
+
+    def _child(self, name: str) -> Child:
+        settings = self._settings
+        variables = {"SILL_HOME": str(settings.home), "SILL_PORT": str(settings.port)}
+        given = ("SILL_TOKEN_FILE", "SILL_URL")
+        return Child(
+            settings.home / "inference" / name,
+            INFERENCE,
+            *("--name", name, "--listen", "socket"),
+            log_file=settings.home / "logs" / "inference.log",
+            variables={**variables, **{name: os.environ[name] for name in given if name in os.environ}},
+        )

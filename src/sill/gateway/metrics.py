@@ -1,0 +1,31 @@
+"""What the gateway counts, in the Prometheus text format."""
+
+from sill.gateway.router import Router
+
+
+def exposition(router: Router) -> bytes:
+    """The text."""
+    lines = []
+    for name, count in router.counts.items():
+        lines += [f"# TYPE sill_gateway_{name}_total counter", f"sill_gateway_{name}_total {count}"]
+    lines += ["# TYPE sill_gateway_open gauge", f"sill_gateway_open {router.open}"]
+    for name, kind in (
+        ("admitted", "gauge"),
+        ("outstanding", "gauge"),
+        ("latency_seconds", "gauge"),
+        ("answers_total", "counter"),
+        ("failures_total", "counter"),
+        ("ejections_total", "counter"),
+    ):
+        lines.append(f"# TYPE sill_gateway_replica_{name} {kind}")
+        for one in router.replicas:
+            value = {
+                "admitted": int(one.may_serve),
+                "outstanding": one.outstanding,
+                "latency_seconds": round(one.latency_s, 6),
+                "answers_total": one.answers,
+                "failures_total": one.failures,
+                "ejections_total": one.ejections,
+            }[name]
+            lines.append(f'sill_gateway_replica_{name}{{replica="{one.name}"}} {value}')
+    return "\n".join([*lines, ""]).encode()

@@ -1,0 +1,531 @@
+"""One HTTP/2 connection: reads frames, keeps the rules of RFC 9113, hands calls to the service.
+
+The usual call, a known head and one message in one frame behind it, takes few steps. All else takes more, and whatever
+breaks a rule ends its stream or the connection with the code the standard has for it.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from struct import Struct
+from typing import Any
+
+from sill.core.errors import SillError
+from sill.protocols.grpc.frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    ENABLE_PUSH,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_BYTES_MAX,
+    FRAME_HEAD,
+    FRAME_HEAD_BYTES,
+    GOAWAY,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_HEADER_LIST_SIZE,
+    PING,
+    PREFACE,
+    PRIORITISED,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    STREAM_MASK,
+    WINDOW_DEFAULT,
+    WINDOW_UPDATE,
+    Code,
+    ConnectionFault,
+    StreamFault,
+    frame,
+    goaway,
+    long_at,
+    rst_stream,
+    settings,
+    unpadded,
+    window_update,
+)
+from sill.protocols.grpc.heads import Head, HttpRefusal, MalformedHead, check_trailers, read_head
+from sill.protocols.grpc.hpack import Decoder, HeaderListTooLarge
+from sill.protocols.grpc.port import House
+from sill.protocols.grpc.sending import Sending
+from sill.protocols.grpc.status import CallError, Status
+from sill.protocols.grpc.stream import PREFIX_BYTES, Stream
+
+HEADS_KNOWN_MAX = 64
+"""Header blocks remembered for a connection; they are forgotten whenever the table they were read with changes."""
+RESET_KNOWN_MAX = 256
+"""Streams we ended first, for which frames may still be on their way."""
+_PING_BYTES = 8
+_MESSAGE_HEAD = Struct(">BL")
+
+_log = logging.getLogger("sill.grpc")
+
+
+class Connection(Sending, asyncio.Protocol):
+    """The server's end of a connection."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house)
+        self.address = ""
+        self.since_tick = house.tick
+        """Of the last frame that came."""
+        self.idle_tick = house.tick
+        """Since when there is no call."""
+        self.last_stream_id = 0
+        self._unread = b""
+        self._has_preface = self._has_settings = False
+        self._decoder = Decoder(self.limits.header_list_bytes_max, self.limits.header_count_max)
+        self._heads: dict[bytes, Head] = {}
+        self._heads_version = 0
+        self._block: tuple[int, int, list[bytes]] | None = None
+        """Stream, flags and pieces of a head that continues."""
+        self._block_tick = 0
+        self._window_in = self.limits.connection_window_bytes
+        self._owed = 0
+        self._noise = self._resets = 0.0
+        self._noise_tick = house.tick
+        self._reset_by_us: deque[int] = deque(maxlen=RESET_KNOWN_MAX)
+        self._skipped_ids = False
+        self._ping_tick = -1
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    # asyncio's side.
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if isinstance(peer, tuple) else ""
+        ssl = transport.get_extra_info("ssl_object")
+        if (ssl is not None and ssl.selected_alpn_protocol() != "h2") or not self.house.enter(self):
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=1024 * 1024)
+        values = {
+            ENABLE_PUSH: 0,
+            MAX_CONCURRENT_STREAMS: self.limits.streams_max,
+            INITIAL_WINDOW_SIZE: self.limits.stream_window_bytes,
+            MAX_HEADER_LIST_SIZE: self.limits.header_list_bytes_max,
+        }
+        more = self.limits.connection_window_bytes - WINDOW_DEFAULT
+        transport.write(settings(values) + window_update(0, more))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        self.house.leave(self)
+        streams, self.streams = self.streams, {}
+        for stream in streams.values():
+            self._cancel(stream)
+
+    def pause_writing(self) -> None:
+        self.transport.pause_reading()
+        loop = asyncio.get_running_loop()
+        self._stall_timer = loop.call_later(self.limits.stalled_seconds_max, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_ended:
+            return
+        if self._unread:
+            data = self._unread + data
+        self.since_tick = self.house.tick
+        try:
+            self._unread = data[self._read(data) :]
+        except ConnectionFault as fault:
+            self.end(fault.code, fault.why)
+
+    # Frames.
+
+    def _read(self, data: bytes) -> int:
+        """Deal with the whole frames in `data`; how much of it they were."""
+        size, at = len(data), 0
+        if not self._has_preface:
+            if not PREFACE.startswith(data[: len(PREFACE)]):
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "this is not HTTP/2")
+            if size < len(PREFACE):
+                return 0
+            self._has_preface = True
+            at = len(PREFACE)
+        unpack_from, streams = FRAME_HEAD.unpack_from, self.streams
+        while size - at >= FRAME_HEAD_BYTES:
+            high, low, kind, flags, stream_id = unpack_from(data, at)
+            start = at + FRAME_HEAD_BYTES
+            at, stop = start, start + (high << 8 | low)
+            if stop - start > FRAME_BYTES_MAX:
+                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame longer than SETTINGS_MAX_FRAME_SIZE")
+            if stop > size:
+                return start - FRAME_HEAD_BYTES
+            at = stop
+            if kind == HEADERS and flags == END_HEADERS and self._has_settings and self._block is None:
+                self._begin(stream_id & STREAM_MASK, data[start:stop], is_last=False)
+            elif kind == DATA and flags == END_STREAM and self._block is None:
+                stream = streams.get(stream_id)
+                if stream is None or not self._takes_whole(stream, data, start, stop):
+                    self._guarded(kind, flags, stream_id & STREAM_MASK, data[start:stop])
+            else:
+                self._guarded(kind, flags, stream_id & STREAM_MASK, data[start:stop])
+            if self.is_ended:
+                return size
+        return at
+
+    def _takes_whole(self, stream: Stream, data: bytes, start: int, stop: int) -> bool:
+        """Answer a unary call whose one message is this frame; false if it is not as simple as that."""
+        head = stream.head
+        if stop - start < PREFIX_BYTES or stream.received or head.method.is_streaming or head.length >= 0:
+            return False
+        packed, length = _MESSAGE_HEAD.unpack_from(data, start)
+        if packed or length != stop - start - PREFIX_BYTES or stream.has_ended:
+            return False
+        self._count_window(stop - start)
+        stream.has_ended = True
+        stream.received = stop - start
+        try:
+            head.method.message(stream, data[start + PREFIX_BYTES : stop])
+        except Exception as raised:
+            self._fail(stream, raised)
+        return True
+
+    def _guarded(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:
+        """Any frame, with what it does to its stream alone."""
+        if self._block is not None and (kind != CONTINUATION or stream_id != self._block[0]):
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a frame within a head")
+        if not self._has_settings and (kind != SETTINGS or flags & ACK):
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is SETTINGS")
+        try:
+            if kind == DATA:
+                self._data(flags, stream_id, content)
+            elif kind == HEADERS:
+                self._headers(flags, stream_id, content)
+            elif kind == CONTINUATION:
+                self._continuation(flags, stream_id, content)
+            else:
+                self._control(kind, flags, stream_id, content)
+        except StreamFault as fault:
+            self._reset(fault.stream_id, fault.code)
+
+    def _data(self, flags: int, stream_id: int, content: bytes) -> None:
+        if stream_id == 0:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "DATA belongs to a stream")
+        counted = len(content)
+        self._count_window(counted)
+        content = unpadded(content, flags)
+        is_last = bool(flags & END_STREAM)
+        if not content and not is_last:
+            self._count_noise()
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.has_ended:
+            self._late(stream_id, stream)
+            return
+        if stream.is_over:
+            return  # answered already; what waits for its window is all that is left of it
+        try:
+            stream.receive(content, counted, is_last=is_last)
+        except StreamFault:
+            raise
+        except Exception as raised:
+            self._fail(stream, raised)
+
+    def _late(self, stream_id: int, stream: Stream | None) -> None:
+        """DATA where none may be."""
+        if stream_id > self.last_stream_id or not stream_id & 1:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "DATA for a stream that was not opened")
+        if stream is None and stream_id in self._reset_by_us:
+            return  # it was on its way when we ended the stream
+        self._count_noise()
+        raise StreamFault(stream_id, Code.STREAM_CLOSED)
+
+    def _headers(self, flags: int, stream_id: int, content: bytes) -> None:
+        content = unpadded(content, flags)
+        if flags & PRIORITISED:
+            if len(content) < 5:
+                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "HEADERS without its priority")
+            if long_at(content) == stream_id:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream depends on itself")
+            content = content[5:]
+        if flags & END_HEADERS:
+            self._begin(stream_id, content, is_last=bool(flags & END_STREAM))
+        else:
+            self._block = (stream_id, flags, [content])
+            self._block_tick = self.house.tick
+
+    def _continuation(self, flags: int, stream_id: int, content: bytes) -> None:
+        if self._block is None:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
+        _, first_flags, pieces = self._block
+        pieces.append(content)
+        too_long = sum(map(len, pieces)) > self.limits.header_block_bytes_max
+        if too_long or len(pieces) > self.limits.continuations_max:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a head that is too long, or in too many pieces")
+        if flags & END_HEADERS:
+            self._block = None
+            self._begin(stream_id, b"".join(pieces), is_last=bool(first_flags & END_STREAM))
+
+    def _begin(self, stream_id: int, block: bytes, *, is_last: bool) -> None:
+        """A whole head: a new call, or the trailers of one."""
+        if stream_id <= self.last_stream_id or not stream_id & 1:
+            self._trailers(stream_id, block, is_last=is_last)
+            return
+        head = self._heads.get(block)
+        if stream_id > self.last_stream_id + 2:
+            self._skipped_ids = True
+        self.last_stream_id = stream_id
+        if head is None:
+            try:
+                head = self._learn(block)
+            except MalformedHead:
+                self._reset(stream_id, Code.PROTOCOL_ERROR)
+                return
+        if stream_id > self.last_allowed_id:
+            self.transport.write(rst_stream(stream_id, Code.REFUSED_STREAM))
+            return
+        if len(self.streams) >= self.limits.streams_max:
+            self._count_noise()
+            self.transport.write(rst_stream(stream_id, Code.REFUSED_STREAM))
+            return
+        stream = self.streams[stream_id] = Stream(self, stream_id, head)
+        if head.refusal is not None:
+            stream.has_ended = is_last
+            self._refuse(stream, head.refusal)
+        elif is_last:
+            try:
+                stream.ended()
+            except Exception as raised:
+                self._fail(stream, raised)
+
+    def _learn(self, block: bytes) -> Head:
+        """A head that was not seen like this before."""
+        decoder = self._decoder
+        before = decoder.version
+        try:
+            fields = decoder.decode(block)
+        except HeaderListTooLarge:
+            self._heads.clear()
+            self._count_noise()
+            head = Head("", "", {})
+            head.refusal = CallError(Status.RESOURCE_EXHAUSTED, "headers_too_large: the head of the call is too large.")
+            return head
+        if decoder.version != self._heads_version or len(self._heads) >= HEADS_KNOWN_MAX:
+            self._heads.clear()
+            self._heads_version = decoder.version
+        head = read_head(fields)
+        if head.refusal is None:
+            try:
+                self.house.service.check(head)
+                head.method = self.house.service.find(head.path)
+            except CallError as refused:
+                head.refusal = refused
+        if before == decoder.version:
+            self._heads[block] = head
+        return head
+
+    def _trailers(self, stream_id: int, block: bytes, *, is_last: bool) -> None:
+        if stream_id == 0 or not stream_id & 1:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "clients open streams with odd numbers")
+        stream = self.streams.get(stream_id)
+        try:
+            fields = self._decoder.decode(block)
+        except HeaderListTooLarge as too_large:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "trailers that are too large") from too_large
+        if self._decoder.version != self._heads_version:
+            self._heads.clear()
+            self._heads_version = self._decoder.version
+        if stream is None:
+            if stream_id in self._reset_by_us:
+                return
+            code = Code.PROTOCOL_ERROR if self._skipped_ids else Code.STREAM_CLOSED
+            raise ConnectionFault(code, "HEADERS for a stream that is over")
+        if stream.has_ended:
+            raise StreamFault(stream_id, Code.STREAM_CLOSED)
+        try:
+            check_trailers(fields)
+        except MalformedHead as malformed:
+            raise StreamFault(stream_id, Code.PROTOCOL_ERROR) from malformed
+        if not is_last:
+            raise StreamFault(stream_id, Code.PROTOCOL_ERROR)
+        try:
+            stream.receive(b"", 0, is_last=True)
+        except StreamFault:
+            raise
+        except Exception as raised:
+            self._fail(stream, raised)
+
+    def _control(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:
+        if kind == WINDOW_UPDATE:
+            self._noise -= 1  # counted below; a fair client sends one for each answer
+        self._count_noise()
+        if kind == SETTINGS:
+            self._settings(flags, stream_id, content)
+        elif kind == PING:
+            self._ping(flags, stream_id, content)
+        elif kind == WINDOW_UPDATE:
+            self._window_update(stream_id, content)
+        elif kind == RST_STREAM:
+            self._rst_stream(stream_id, content)
+        elif kind == PRIORITY:
+            if stream_id == 0:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "PRIORITY belongs to a stream")
+            if len(content) != 5:
+                raise StreamFault(stream_id, Code.FRAME_SIZE_ERROR)
+            if long_at(content) == stream_id:
+                raise StreamFault(stream_id, Code.PROTOCOL_ERROR)
+        elif kind == GOAWAY:
+            if stream_id or len(content) < 8:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "a malformed GOAWAY")
+            self.go_away()
+        elif kind == 5:  # PUSH_PROMISE; kinds that are not known are passed over
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "clients do not push")
+
+    def _settings(self, flags: int, stream_id: int, content: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "SETTINGS belong to the connection")
+        if flags & ACK:
+            if content:
+                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an acknowledgement with content")
+            return
+        if len(content) % 6:
+            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS of a broken length")
+        self._has_settings = True
+        self.take_settings(content)
+        self.transport.write(frame(SETTINGS, ACK, 0))
+
+    def _ping(self, flags: int, stream_id: int, content: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "PING belongs to the connection")
+        if len(content) != _PING_BYTES:
+            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a PING of a wrong length")
+        if flags & ACK:
+            self._ping_tick = -1
+        else:
+            self.transport.write(frame(PING, ACK, 0, content))
+
+    def _window_update(self, stream_id: int, content: bytes) -> None:
+        if len(content) != 4:
+            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a WINDOW_UPDATE of a wrong length")
+        more = long_at(content)
+        if stream_id == 0:
+            self.widen(more)
+            return
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self.widen_stream(stream, more)
+        elif stream_id > self.last_stream_id or not stream_id & 1:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE for a stream that was not opened")
+
+    def _rst_stream(self, stream_id: int, content: bytes) -> None:
+        if len(content) != 4:
+            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an RST_STREAM of a wrong length")
+        if stream_id == 0 or stream_id > self.last_stream_id or not stream_id & 1:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM for a stream that was not opened")
+        stream = self.streams.pop(stream_id, None)
+        if stream is None:
+            return
+        self._resets += 1
+        self._cancel(stream)
+        if self._resets > self.limits.resets_max:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many calls are begun and taken back")
+
+    # What ends calls and connections.
+
+    def _refuse(self, stream: Stream, refusal: CallError | HttpRefusal) -> None:
+        if isinstance(refusal, HttpRefusal):
+            self.send_http(stream, refusal.status)
+        else:
+            stream.fail(refusal)
+
+    def _fail(self, stream: Stream, raised: Exception) -> None:
+        """The edge of a call: whatever happened becomes its status."""
+        if not isinstance(raised, CallError | SillError):
+            _log.error("%s failed", stream.head.path, exc_info=raised)
+            raised = CallError(Status.INTERNAL, "internal: something went wrong inside.")
+        self._tell_cancelled(stream)
+        stream.fail(raised)
+
+    def _reset(self, stream_id: int, code: Code) -> None:
+        self._count_noise()
+        self._reset_by_us.append(stream_id)
+        self.transport.write(rst_stream(stream_id, code))
+        stream = self.streams.pop(stream_id, None)
+        if stream is not None:
+            self._cancel(stream)
+
+    def _cancel(self, stream: Stream) -> None:
+        was_over = stream.is_over
+        stream.free()
+        self.forget_waiting(stream)
+        if not was_over:
+            self._tell_cancelled(stream)
+        self.idle_tick = self.house.tick
+
+    def _tell_cancelled(self, stream: Stream) -> None:
+        method = stream.head.method
+        if method is not None and stream.state is not None:
+            try:
+                method.cancelled(stream)
+            except Exception:
+                _log.exception("taking back %s failed", stream.head.path)
+
+    def closed_early(self, stream_id: int) -> None:
+        """We answered before the client had sent all: it may stop."""
+        self._reset_by_us.append(stream_id)
+        self.transport.write(rst_stream(stream_id, Code.NO_ERROR))
+
+    def forgive(self) -> None:
+        """A call was answered well."""
+        if self._noise > 0:
+            self._noise -= self.limits.noise_forgiven_by_call
+
+    def end(self, code: Code, why: str = "") -> None:
+        """Say why, and hang up."""
+        if not self.is_ended:
+            self.is_ended = True
+            self.transport.write(goaway(self.last_stream_id, code, why))
+            self.transport.close()
+
+    def _count_window(self, size: int) -> None:
+        """So much of the connection's window was used. It is given back at once: what is kept is bounded elsewhere."""
+        self._window_in -= size
+        self._owed += size
+        if self._window_in < 0:
+            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more than the connection's window")
+        if self._owed * 2 >= self.limits.connection_window_bytes:
+            self.give_window(0, self._owed)
+            self._window_in += self._owed
+            self._owed = 0
+
+    def _count_noise(self) -> None:
+        self._noise = max(self._noise, 0.0) + 1
+        if self._noise > self.limits.noise_max:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many frames that carry no call")
+
+    def look(self, tick: int, tick_s: float) -> None:
+        """Called once a tick: what is late, silent or idle for too long ends."""
+        limits = self.limits
+        passed_s = (tick - self._noise_tick) * tick_s
+        self._noise_tick = tick
+        self._noise = max(self._noise - passed_s * limits.noise_per_s, 0.0)
+        self._resets = max(self._resets - passed_s * limits.resets_per_s, 0.0)
+        silent_s = (tick - self.since_tick) * tick_s
+        block_s = (tick - self._block_tick) * tick_s if self._block is not None else 0.0
+        if block_s > limits.head_seconds_max or (not self._has_settings and silent_s > limits.head_seconds_max):
+            self.end(Code.SETTINGS_TIMEOUT if not self._has_settings else Code.PROTOCOL_ERROR, "too slow")
+        elif self._ping_tick >= 0 and (tick - self._ping_tick) * tick_s > limits.ping_seconds_max:
+            self.is_ended = True
+            self.transport.abort()
+        elif not self.streams and (tick - self.idle_tick) * tick_s > limits.idle_seconds_max:
+            self.end(Code.NO_ERROR, "idle")
+        elif silent_s > limits.silent_seconds_max and self._ping_tick < 0:
+            self._ping_tick = tick
+            self.transport.write(frame(PING, 0, 0, bytes(_PING_BYTES)))
+        if self.streams:
+            self.end_stalled(tick, tick_s)
+            late = CallError(Status.DEADLINE_EXCEEDED, "the message comes too slowly.")
+            for stream in list(self.streams.values()):
+                if stream.is_slow((tick - stream.began_tick) * tick_s):
+                    self._fail(stream, late)

@@ -1,0 +1,94 @@
+"""Models that give back what they are given, one for each datatype and class of shapes, as Triton's own tests have them."""
+
+from typing import Any
+
+from sill.endpoints.types import PlanEndpoint, PlanToken, ServingPlan
+from sill.runtimes.types import Signature, TensorSpec
+from sill.safety.signing import Signer
+from sill.safety.tokens import digest
+from sill.testing.serving_models import Bundle
+
+ADMIN = "sill_" + "a" * 43
+ONNX_NAMES = {
+    "BOOL": "BOOL",
+    "FP16": "FLOAT16",
+    "FP32": "FLOAT",
+    "FP64": "DOUBLE",
+    "BYTES": "STRING",
+    **{f"{sign}INT{bits}": f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "row": (-1, 4),
+    "free": (-1, -1),
+    "image": (-1, 3, -1, -1),
+    "high": (-1, 2, 1, 2, 1, 2, -1),
+    "vector": (-1,),
+    "whole": (2, 3),
+}
+"""Shapes of the models' tensors; `whole` has no batch axis."""
+
+
+def identity(datatype: str, shape: tuple[int, ...], count: int = 1) -> tuple[bytes, Signature]:
+    """A model with `count` inputs `INPUT0` ... and outputs `OUTPUT0` ...; a single one is answered as `output`."""
+    from onnx import TensorProto, helper
+
+    kind = getattr(TensorProto, ONNX_NAMES[datatype])
+    places = range(count)
+    free = [None if size < 0 else size for size in shape]
+    nodes = [helper.make_node("Identity", [f"INPUT{place}"], [f"OUTPUT{place}"]) for place in places]
+    given = [helper.make_tensor_value_info(f"INPUT{place}", kind, free) for place in places]
+    made = [helper.make_tensor_value_info(f"OUTPUT{place}", kind, free) for place in places]
+    graph = helper.make_graph(nodes, "identity", given, made)
+    model: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
+    signature = Signature(
+        inputs=tuple(TensorSpec(name=f"INPUT{place}", datatype=datatype, shape=shape) for place in places),
+        outputs=tuple(TensorSpec(name=f"OUTPUT{place}", datatype=datatype, shape=shape) for place in places),
+        task="other",
+    )
+    return model, signature
+
+
+class Zoo:
+    """Identity endpoints, and the plan that serves them."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self.bundles: dict[str, Bundle] = {}
+        self._endpoints: list[PlanEndpoint] = []
+
+    def add(self, name: str, model: bytes, signature: Signature) -> None:
+        """One endpoint with one version, whose number is its own: the stand-in keeps files by version."""
+        bundle, number = Bundle(self._signer, model, signature), len(self._endpoints) + 1
+        self.bundles[f"v{number}"] = bundle
+        self._endpoints.append(
+            PlanEndpoint(
+                project="default",
+                name=name,
+                revisions=(bundle.revision(number, 100),),
+                log_sample=1.0,
+                log_payload=True,
+                model=name,
+            )
+        )
+
+    def plan(self, *tokens: PlanToken) -> ServingPlan:
+        """The plan, with a token `ADMIN` that may load and unload, beside those given."""
+        admin = PlanToken(digest=digest(ADMIN), projects=("*",), may_admin=True)
+        return ServingPlan(
+            revision=1,
+            endpoints=tuple(self._endpoints),
+            tokens=(admin, *tokens),
+            public_key=self._signer.public_key_pem(),
+        )
+
+
+def every_identity(signer: Signer, datatypes: Any = tuple(ONNX_NAMES)) -> Zoo:
+    """`identity_KIND_DATATYPE` (in small letters) for each class of shapes and datatype, and `pair_DATATYPE`."""
+    zoo = Zoo(signer)
+    for datatype in datatypes:
+        for kind, shape in SHAPES.items():
+            zoo.add(f"identity_{kind}_{datatype.lower()}", *identity(datatype, shape))
+        zoo.add(f"pair_{datatype.lower()}", *identity(datatype, SHAPES["free"], 2))
+    return zoo

@@ -1,0 +1,83 @@
+"""Several inference processes on one port: each is started again when it dies, and each row of the log arrives once."""
+
+import asyncio
+import signal
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sill.api.inference_process import InferenceProcess, process_names
+from sill.core.errors import InvalidValue
+from sill.core.settings import Settings, read_settings
+from sill.testing.serving_models import TOKEN, Bundle, classifier, make_signer, plan
+from sill.testing.serving_plane import ControlStandIn
+
+ASKED = 40
+
+
+async def ask_often(port: int) -> set[str]:
+    """Ids of what was answered, each over a connection of its own."""
+    tensor = {"name": "input", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 3.0]}
+    url, headers = f"http://127.0.0.1:{port}/v2/models/churn/infer", {"Authorization": f"Bearer {TOKEN}"}
+    ids = [f"asked-{number}" for number in range(ASKED)]
+    for each in ids:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.post(url, json={"id": each, "inputs": [tensor]}, headers=headers)
+            assert answer.status_code == 200, answer.text
+    return set(ids)
+
+
+async def until_ready(port: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                async with httpx.AsyncClient(trust_env=False) as http:
+                    if (await http.get(f"http://127.0.0.1:{port}/v2/health/ready")).status_code == 200:
+                        return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.anyio
+async def test_processes_share_a_port_and_each_row_arrives_once(tmp_path: Path) -> None:
+    signer = make_signer(tmp_path)
+    bundle = Bundle(signer, classifier())
+    control = ControlStandIn(tmp_path / "control")
+    control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
+    control.start()
+    settings = Settings(home=tmp_path / "home", port=control.port, inference_processes="2")
+    plane = InferenceProcess(settings, TOKEN)
+    keeping = asyncio.create_task(plane.run())
+    try:
+        for child in plane.children:
+            while not child.is_alive():  # noqa: ASYNC110 -- another process
+                await asyncio.sleep(0.02)
+        await until_ready(settings.inference_port)
+        plane.children[1].tell(signal.SIGKILL)
+        while plane.children[1].is_alive():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await until_ready(settings.inference_port)
+        asked = await ask_often(settings.inference_port)
+        while not plane.children[1].is_alive():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        keeping.cancel()
+        await asyncio.to_thread(plane.stop)  # what ends hands its rows over first
+
+        assert Counter(row.request_id for row in control.logged()) == Counter(asked)
+    finally:
+        keeping.cancel()
+        plane.stop()
+        control.kill()
+
+
+def test_the_first_process_keeps_the_folder_it_always_had() -> None:
+    assert process_names(3) == ["", "replica-2", "replica-3"]
+
+
+@pytest.mark.parametrize("given", ["0", "65", "-1", "many", "1.5"])
+def test_a_number_of_processes_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(InvalidValue, match="SILL_INFERENCE_PROCESSES"):
+        read_settings({"SILL_INFERENCE_PROCESSES": given})
