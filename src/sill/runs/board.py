@@ -103,12 +103,12 @@ class Board:
             self._see(run)
 
     def why(self, run_id: str) -> str:
-        """Why a run waits, and when it starts by forecast; empty if it does not wait."""
+        """Why a run waits, and when it starts once forecasts have proved right; empty if it does not wait."""
         if not self._scheduler.is_waiting(run_id):
             return ""
         text = self._scheduler.explain(run_id).text
         start = self._scheduler.forecast(run_id)
-        if start is None:
+        if start is None or not start.is_calibrated:
             return text
         return f"{text}; starts between {iso(start.low_us)} and {iso(start.high_us)}, four times of five"
 

@@ -48,6 +48,8 @@ class StartInterval(Value, frozen=True, kw_only=True):
     expected_us: int
     low_us: int
     high_us: int
+    is_calibrated: bool
+    """False while too few forecasts have come true to say how wide the interval must be."""
 
 
 class Calibration:
@@ -57,11 +59,16 @@ class Calibration:
         self._scores: deque[float] = deque(maxlen=WINDOW)
         self._below = self._above = (1 - COVERAGE) / 2
 
+    @property
+    def is_known(self) -> bool:
+        """True once enough forecasts have come true."""
+        return len(self._scores) >= SCORES_MIN
+
     def around(self, wait_s: float) -> tuple[float, float]:
         """The shortest and the longest wait that the interval around a forecast reaches to."""
         spread = log(PRIOR_RATIO)
         low, high = -spread, spread
-        if len(self._scores) >= SCORES_MIN:
+        if self.is_known:
             ordered = sorted(self._scores)
             low, high = _quantile(ordered, self._below), _quantile(ordered, 1 - self._above)
         return max(_scaled(wait_s, low), 0.0), max(_scaled(wait_s, high), 0.0)
@@ -92,13 +99,15 @@ class Forecaster:
         if len(waits) * 2 <= DRAWS:
             return None
         wait_s = waits[len(waits) // 2]
-        low_s, high_s = self._calibrations[bisect_right(CLASSES_S, wait_s)].around(wait_s)
+        calibration = self._calibrations[bisect_right(CLASSES_S, wait_s)]
+        low_s, high_s = calibration.around(wait_s)
         made = StartInterval(
             job_id=job_id,
             made_us=state.now_us,
             expected_us=state.now_us + round(wait_s * 1e6),
             low_us=state.now_us + round(low_s * 1e6),
             high_us=state.now_us + round(high_s * 1e6),
+            is_calibrated=calibration.is_known,
         )
         if len(self._pending) < PENDING_MAX:
             self._pending.setdefault(job_id, made)  # the first that was shown is the one that is judged
