@@ -90,13 +90,30 @@ def raise_storm(plane: ControlPlane, kills: int, seed: int) -> Aftermath:
     plane.start()
     after = Aftermath(plane, Ledger(), prepare(plane))
     with writing(after, seed), asking(after):
-        for _ in range(kills):
+        for number in range(kills):
+            if number == kills // 2:
+                wait_until_each_is_acknowledged(after)
             one_kill(after, dice)
         if plane.process is None:
             after.starts.append(plane.start())
     settle(after)
     print(after.told())
     return after
+
+
+def wait_until_each_is_acknowledged(after: Aftermath) -> None:
+    """Let the middle of the storm have something of each kind to lose: a busy machine acknowledges little between kills.
+
+    Raises:
+        TimeoutError: some kind of write is never acknowledged.
+    """
+    if after.plane.process is None:
+        after.starts.append(after.plane.start())
+    until_s = time.monotonic() + SETTLE_S_MAX
+    while any(acknowledged == 0 for _, acknowledged in after.ledger.count().values()):
+        if time.monotonic() > until_s:
+            raise TimeoutError(f"never acknowledged: {after.ledger.count()}; {after.plane.said()}")
+        time.sleep(0.05)
 
 
 def one_kill(after: Aftermath, dice: random.Random) -> None:
