@@ -2,13 +2,14 @@
 
 The inference process is the real one, `python -m sill.api.inference`, beside a control plane that serves files only.
 Half of the models are linear, half are forests of 50 trees, each with weights of its own.
+`KINDS` has further ones, which answer in processes of their own.
 """
 
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import psutil
 
 from sill.endpoints.types import PlanEndpoint, PlanToken, ServingPlan
+from sill.runtimes.port import driver
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.tokens import digest
 from sill.testing.serving_models import SIGNATURE, TOKEN, Bundle, classifier, make_signer
@@ -42,15 +44,16 @@ TREE_SIGNATURE = Signature(
 
 
 class House:
-    """An inference process with many endpoints, `linear-N` and `trees-N`.
+    """An inference process with many endpoints, `KIND-N`.
 
     Args:
-        models: endpoints, half of each kind.
+        models: endpoints, as many of each kind.
         bytes_max: the bound of the models in memory.
         idle_s: see `EndpointSpec.idle_s`.
+        kinds: of `KINDS`.
     """
 
-    def __init__(self, folder: Path, models: int, bytes_max: int, idle_s: float = 0.0) -> None:
+    def __init__(self, folder: Path, models: int, bytes_max: int, idle_s: float, kinds: tuple[str, ...]) -> None:
         signer = make_signer(folder)
         self.control = ControlStandIn(folder / "control")
         self.plane = InferenceUnderTest(folder / "home", self.control)
@@ -58,9 +61,11 @@ class House:
         self.names: list[str] = []
         endpoints, bundles = [], {}
         for number in range(1, models + 1):
-            name = f"{'linear' if number % 2 else 'trees'}-{number}"
-            content, signature = (linear(number), SIGNATURE) if number % 2 else (forest(number), TREE_SIGNATURE)
-            bundle = bundles[f"v{number}"] = Bundle(signer, content, signature)
+            kind = kinds[number % len(kinds)]
+            name, (runtime, content, signature) = f"{kind}-{number}", KINDS[kind]
+            bundle = bundles[f"v{number}"] = Bundle(
+                signer, {driver(runtime).model_file: content(number)}, signature, runtime
+            )
             endpoints.append(
                 PlanEndpoint(
                     project="default",
@@ -109,10 +114,12 @@ class House:
 
 
 @contextmanager
-def house(models: int, bytes_max: int, idle_s: float = 0.0) -> Iterator[House]:
+def house(
+    models: int, bytes_max: int, idle_s: float = 0.0, kinds: tuple[str, ...] = ("linear", "trees")
+) -> Iterator[House]:
     """A `House` in a folder that goes with it."""
     folder = Path(tempfile.mkdtemp(prefix="sill-bench-"))
-    made = House(folder, models, bytes_max, idle_s)
+    made = House(folder, models, bytes_max, idle_s, kinds)
     try:
         yield made
     finally:
@@ -151,6 +158,54 @@ def _trained_forest() -> bytes:
     for node in made.graph.node:
         node.input[:] = ["input" if name == "X" else name for name in node.input]
     return bytes(made.SerializeToString())
+
+
+def boosted(number: int) -> bytes:
+    """Trees as XGBoost keeps them."""
+    import xgboost
+
+    given, label = _rows(number)
+    told = {"objective": "binary:logistic", "max_depth": DEPTH}
+    return bytes(xgboost.train(told, xgboost.DMatrix(given, label), TREES).save_raw("ubj"))
+
+
+def light(number: int) -> bytes:
+    """Trees as LightGBM keeps them."""
+    import lightgbm
+
+    given, label = _rows(number)
+    told = {"objective": "binary", "verbose": -1}
+    made: str = lightgbm.train(told, lightgbm.Dataset(given, label), TREES).model_to_string()
+    return made.encode()
+
+
+def estimator(number: int) -> bytes:
+    """A forest as skops keeps scikit-learn's estimators."""
+    import skops.io
+    from sklearn.ensemble import RandomForestClassifier
+
+    return bytes(skops.io.dumps(RandomForestClassifier(TREES, max_depth=DEPTH, random_state=1).fit(*_rows(number))))
+
+
+def _rows(number: int) -> tuple[Any, Any]:
+    given = np.random.default_rng(number).standard_normal((TRAINED_ROWS, 3))
+    return given, given[:, 0] > 0
+
+
+ROW_SIGNATURE = Signature(
+    inputs=(TensorSpec(name="input", datatype="FP64", shape=(-1, 3)),),
+    outputs=(TensorSpec(name="probabilities", datatype="FP64", shape=(-1, 2)),),
+    features=SIGNATURE.features,
+    classes=SIGNATURE.classes,
+)
+KINDS: dict[str, tuple[str, Callable[[int], bytes], Signature]] = {
+    "linear": ("onnx", linear, SIGNATURE),
+    "trees": ("onnx", forest, TREE_SIGNATURE),
+    "xgboost": ("xgboost", boosted, ROW_SIGNATURE),
+    "lightgbm": ("lightgbm", light, ROW_SIGNATURE),
+    "skops": ("skops", estimator, ROW_SIGNATURE),
+}
+"""Kind of model → its runtime, what makes the file of one of a number, and its signature."""
 
 
 def percentile_s(seconds: list[float], share: float) -> float:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import httpx
 
-from bench.models import House, house, percentile_s
+from bench.models import KINDS, House, house, percentile_s
 
 WAKES = 200
-MODELS = 20
+"""Of each kind of model."""
+MODELS = 4 * len(KINDS)
 IDLE_S = 0.2
 COLD_S_MAX = 1.5
 CACHE_BYTES = 1024 * 1024 * 1024
@@ -17,11 +18,11 @@ ASLEEP_S = 30.0
 
 def measure(wakes: int = WAKES) -> Iterator[str]:
     """One line for each kind of model."""
-    with house(MODELS, CACHE_BYTES, IDLE_S) as made:
+    with house(MODELS, CACHE_BYTES, IDLE_S, tuple(KINDS)) as made:
         made.start()
-        taken: dict[str, list[float]] = {"linear": [], "trees": []}
+        taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
         failed = 0
-        for _ in range(wakes // MODELS):
+        for _ in range(wakes * len(KINDS) // MODELS):
             until_asleep(made)
             for name in made.names:
                 took_s, status = made.ask(name)
@@ -33,7 +34,7 @@ def measure(wakes: int = WAKES) -> Iterator[str]:
                 f"p99 {percentile_s(seconds, 0.99) * 1e3:.0f} ms, longest {max(seconds) * 1e3:.0f} ms; "
                 f"less than {COLD_S_MAX * 1e3:.0f} ms is wanted"
             )
-        yield f"{failed} of {wakes} requests failed"
+        yield f"{failed} of {wakes * len(KINDS)} requests failed"
 
 
 def until_asleep(made: House) -> None:

@@ -8,7 +8,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "sill"
 ORDER = [
-    *("core", "safety", "stores", "engines", "runtimes", "governance", "costs", "scheduler", "sources", "lake"),
+    *(
+        "core",
+        "safety",
+        "stores",
+        "engines",
+        "runtimes",
+        "governance",
+        "costs",
+        "scheduler",
+        "queues",
+        "sources",
+        "lake",
+    ),
     *(
         "features",
         "runs",
@@ -30,9 +42,10 @@ MAY = {
     "agent": ("sill.runtimes", "sill.runs.training", "sill.runs.tuning", "sill.runs.pipelines"),
     "relay": ("sill.protocols.mlflow", "sill.runs.tracking.rules"),
     "sdk": ("sill.runs.tracking.rules",),
+    "cli": ("sill.scheduler",),
 }
 """Pure parts that clients use too, never a store: the agent fits and checks models, the relay and the SDK's spool refuse
-at once what the server would refuse later."""
+at once what the server would refuse later; the simulator needs no server."""
 
 SHARED_GRAMMAR = ("sill.runs.tracking.filters", "sill.runs.tracking.conditions")
 """MLflow's filter grammar, which models are searched with too."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.inference.models import BenchModel
 from bench.inference.questions import GRPC, PROTOCOLS, Question, question
-from bench.inference.running import LOOK_S, START_S_MAX, NotServed, Server, pss_mb, right
+from bench.inference.running import LOOK_S, START_S_MAX, WORDS_MAX, NotServed, Server, cpu_s, pss_mb, right
 from sill.endpoints.types import EndpointSpec
 from sill.models.types import VersionSpec
 from sill.runtimes.types import Signature, TensorSpec
@@ -40,9 +40,13 @@ class Home:
             try:
                 questions[protocol] = right(_question(self._plane, protocol, model), expected)
             except (OSError, ValueError, http.client.HTTPException) as wrong:
-                refused[protocol] = f"{type(wrong).__name__}: {wrong}"[:200]
-        inference = [each for each in self._plane.processes() if "sill.api.inference" in " ".join(each.cmdline())]
-        return Server(TITLE, questions, refused, self._cold_s[model.name], pss_mb(inference))
+                refused[protocol] = f"{type(wrong).__name__}: {wrong}"[:WORDS_MAX]
+        cold_s = self._cold_s[model.name]
+        return Server(TITLE, questions, refused, cold_s, self._memory_mb, lambda: cpu_s(self._plane.processes()))
+
+    def _memory_mb(self) -> float:
+        """Of the inference plane, which a peer is compared with; the control plane serves nobody's questions."""
+        return pss_mb([each for each in self._plane.processes() if "sill.api.inference" in " ".join(each.cmdline())])
 
 
 @contextmanager

@@ -41,13 +41,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Found:
-    """What it gave. Times in milliseconds; `failed` counts answers that were errors."""
+    """What it gave. Times in milliseconds; `failed` counts answers that were errors, `asked` those of the warm-up too."""
 
     per_s: float
     p50_ms: float
     p99_ms: float
     answers: int
     failed: int
+    asked: int
 
 
 class Wire:
@@ -89,7 +90,7 @@ def ask(order: Order) -> Found:
     body = Path(order.body_file).read_bytes()
     wires = {wire.socket.fileno(): wire for wire in (Wire(order, body) for _ in range(order.connections))}
     run = alone if len(wires) == 1 else together
-    run(wires, order.warm_up_s)
+    before = run(wires, order.warm_up_s)
     for wire in wires.values():
         wire.talk.failed = 0
     started_s = time.perf_counter()
@@ -104,6 +105,7 @@ def ask(order: Order) -> Found:
         p99_ms=ordered[int(len(ordered) * 0.99)] * 1e3,
         answers=len(ordered),
         failed=sum(wire.talk.failed for wire in wires.values()),
+        asked=len(before) + len(taken),
     )
 
 

@@ -75,11 +75,16 @@ def ask_once(asked: Question) -> Any:
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        raise ValueError(f"{answer.status}: {body[:300].decode(errors='replace')}")
+        raise ValueError(f"{answer.status}: {last_line(body.decode(errors='replace'))}")
     length = answer.getheader(HEADER_LENGTH)
     if length is not None:
         return np.frombuffer(body[int(length) :], np.float32)
     return from_json(json.loads(body))
+
+
+def last_line(text: str) -> str:
+    """The last line that says anything: where a traceback ends, what went wrong."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "nothing")
 
 
 def from_json(said: Any) -> Any:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import psutil
 
 from bench.inference.models import BenchModel
 from bench.inference.peers import Peer
-from bench.inference.questions import JSON, Question, ask_once, is_same
+from bench.inference.questions import JSON, Question, ask_once, is_same, last_line
 from sill.testing.control_plane import free_ports
 from sill.testing.peers import environment
 
@@ -24,6 +24,7 @@ SERVERS = Path(__file__).with_name("servers")
 START_S_MAX = 90.0
 STOP_S = 5.0
 LOOK_S = 0.01
+WORDS_MAX = 300
 MB = 1e6
 
 
@@ -39,14 +40,16 @@ class Server:
         questions: one row of the model, by protocol.
         refused: why a protocol it should speak is not among them.
         cold_s: from the start of its process to its first right answer.
-        memory_mb: proportional set size of all its processes.
+        memory_mb: the proportional set size of all its processes now.
+        cpu_s: how much processor time all its processes have had.
     """
 
     title: str
     questions: dict[str, Question]
     refused: dict[str, str]
     cold_s: float
-    memory_mb: float
+    memory_mb: Callable[[], float]
+    cpu_s: Callable[[], float]
 
 
 @contextmanager
@@ -58,8 +61,8 @@ def running(peer: Peer, model: BenchModel, file: Path, expected: Any) -> Iterato
     """
     try:
         python = environment(peer.environment)
-    except Exception as refused:
-        raise NotServed(f"cannot be installed: {refused}") from refused
+    except Exception as cannot:
+        raise NotServed(f"cannot be installed: {cannot}") from cannot
     port = free_ports()
     log = file.with_name(f"{peer.name}-{model.name}.log")
     command = [str(python), str(SERVERS / peer.script), str(file), str(port), str(port + 1)]
@@ -77,13 +80,15 @@ def running(peer: Peer, model: BenchModel, file: Path, expected: Any) -> Iterato
         first = peer.question(JSON, model, port, port + 1)
         wait_until_right(first, expected, process, log, started_s)
         cold_s = time.monotonic() - started_s
+        time.sleep(peer.settle_s)
         questions, refused = {}, {}
         for protocol in peer.protocols:
             try:
                 questions[protocol] = right(peer.question(protocol, model, port, port + 1), expected)
             except (OSError, ValueError, http.client.HTTPException) as wrong:
-                refused[protocol] = f"{type(wrong).__name__}: {wrong}"[:200]
-        yield Server(peer.title, questions, refused, cold_s, pss_mb(tree(process.pid)))
+                refused[protocol] = f"{type(wrong).__name__}: {wrong}"[:WORDS_MAX]
+        number = process.pid
+        yield Server(peer.title, questions, refused, cold_s, lambda: pss_mb(tree(number)), lambda: cpu_s(tree(number)))
     finally:
         end(process)
 
@@ -104,8 +109,8 @@ def wait_until_right(
         except (OSError, ValueError, http.client.HTTPException) as wrong:
             last = wrong
         time.sleep(LOOK_S)
-    words = log.read_text(errors="replace")[-600:]
-    raise NotServed(f"does not answer ({type(last).__name__}: {last}); its last words: {words}")
+    words = last_line(log.read_text(errors="replace"))
+    raise NotServed(f"does not answer ({type(last).__name__}: {last}); its last words: {words}"[:WORDS_MAX])
 
 
 def right(asked: Question, expected: Any) -> Question:
@@ -135,6 +140,15 @@ def pss_mb(processes: list[psutil.Process]) -> float:
         with contextlib.suppress(psutil.Error):
             total += process.memory_full_info().pss
     return total / MB
+
+
+def cpu_s(processes: list[psutil.Process]) -> float:
+    """Seconds of processor time that processes have had together, in the user's and the kernel's part."""
+    total = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            total += sum(process.cpu_times()[:2])
+    return total
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

@@ -17,24 +17,27 @@ from sill.scheduler.types import AcceleratorType, Cluster, Ended, Job, Node, Que
 NODES, PER_NODE, PER_RACK, QUEUES, ORGANISATIONS = 12_500, 8, 16, 1_000, 20
 PENDING = 50_000
 EVENTS = 4_000
+FILLS = 3
 SEED = 1
 SHAPES = ((1, 1, 60), (2, 1, 12), (4, 1, 10), (8, 1, 12), (8, 2, 3), (8, 4, 2), (8, 8, 1))
 """(devices of a worker, workers, weight)."""
 
 
 def measure(folder: Path) -> Iterator[str]:
-    """Fill the empty cluster, replan a full one, then one event after the other."""
-    source = random.Random(SEED)
-    state = State(_cluster(), policy_named("sill"), _queues())
-    pending = [_job(source, number) for number in range(PENDING)]
-    for job in pending:
-        happen(state, Submitted(job=job), 0)
-    began, began_cpu = time.perf_counter(), time.process_time()
-    placed = [action for action in choose(state) if isinstance(action, Start)]
-    fill_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+    """Fill the empty cluster (the middle of three times), replan a full one, then one event after the other."""
+    fills = []
+    for _ in range(FILLS):
+        source = random.Random(SEED)
+        state = State(_cluster(), policy_named("sill"), _queues())
+        for number in range(PENDING):
+            happen(state, Submitted(job=_job(source, number)), 0)
+        began, began_cpu = time.perf_counter(), time.process_time()
+        placed = sum(isinstance(action, Start) for action in choose(state))
+        fills.append((time.process_time() - began_cpu, time.perf_counter() - began))
+    cpu_s, fill_s = sorted(fills)[FILLS // 2]
     held = sum(entry.devices for entry in state.running.values())
-    yield f"{len(placed):,} of {PENDING:,} jobs placed on {held:,.0f} of {NODES * PER_NODE:,} devices in {fill_s:.2f} s"
-    yield f"that is {len(placed) / cpu_s:,.0f} placements for each second of processor time, whatever else the machine did"
+    yield f"{placed:,} of {PENDING:,} jobs placed on {held:,.0f} of {NODES * PER_NODE:,} devices in {fill_s:.2f} s"
+    yield f"in {FILLS} runs {', '.join(f'{placed / each:,.0f}' for each, _ in fills)} a second of processor time"
     for number in range(PENDING, 2 * PENDING):
         happen(state, Submitted(job=_job(source, number)), 1)
     for name in list(state.running)[::10]:
@@ -46,7 +49,7 @@ def measure(folder: Path) -> Iterator[str]:
     yield f"one decision with {waiting:,} jobs waiting, a tenth of what ran ended: {replan_s:.2f} s, {more:,} actions"
     yield from _events(state, source)
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    yield goal("placements a second", len(placed) / fill_s, 30_000, least=True)
+    yield goal("placements for each second of processor time, the middle run", placed / cpu_s, 30_000, least=True)
     yield goal("replan of a full cluster", replan_s, 2, " s")
     yield goal("memory of the process", megabytes, 1024, " MiB")
 

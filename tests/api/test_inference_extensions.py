@@ -11,14 +11,11 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from sill.endpoints.types import PlanToken
-from sill.safety.tokens import digest
-from sill.testing.identity_models import ADMIN, Zoo, identity
+from sill.testing.identity_models import identity
 from sill.testing.serving_models import REGRESSION as REGRESSION_SIGNATURE
 from sill.testing.serving_models import SIGNATURE, TOKEN, classifier, make_signer, regressor
-from sill.testing.serving_plane import ControlStandIn, InferenceUnderTest
-
-OTHER = "sill_" + "o" * 43
+from sill.testing.serving_plane import InferenceUnderTest, serving
+from sill.testing.serving_zoo import ADMIN, OTHER, Zoo
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +29,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InferenceUnderTe
     zoo.add("whole", *identity("FP32", (2, 3)))
     zoo.add("large", *identity("UINT64", (-1, 1)))
     zoo.add("pair", *identity("INT32", (-1, -1), 2))
-    tokens = [PlanToken(digest=digest(TOKEN), projects=("*",)), PlanToken(digest=digest(OTHER), projects=("shop",))]
-    control = ControlStandIn(folder / "control")
-    control.publish(zoo.plan(*tokens), **zoo.bundles)
-    control.start()
-    found = InferenceUnderTest(folder / "home", control)
-    try:
-        found.start()
+    with serving(folder, zoo.plan(), zoo.bundles, InferenceUnderTest) as found:
         yield found
-    finally:
-        found.kill()
-        control.kill()
-        found.http.close()
 
 
 def ask(plane: InferenceUnderTest, model: str, name: str, datatype: str, shape: list[int], data: Any) -> Any:

@@ -117,7 +117,8 @@ async def test_nobody_and_nothing_are_told_apart() -> None:
     served = Served()
 
     assert (await served.ask(b"ModelInfer", request(), token="sill_nobody"))[0] == 16
-    assert (await served.ask(b"ModelReady", write_text(1, "nothing")))[0] == 5
+    assert (await served.ask(b"ModelMetadata", write_text(1, "nothing")))[0] == 5
+    assert (await served.ask(b"ModelReady", write_text(1, "nothing"))) == (0, [b""])
     assert (await served.ask(b"ModelReady", write_text(1, "churn"))) == (0, [b"\x08\x01"])
     assert (await served.ask(b"SystemSharedMemoryStatus", b""))[0] == 12
     assert (await served.ask(b"RepositoryModelLoad", write_text(2, "churn")))[0] == 7

@@ -1,6 +1,7 @@
 """Several inference processes on one port: each is started again when it dies, and each row of the log arrives once."""
 
 import asyncio
+import contextlib
 import signal
 from collections import Counter
 from pathlib import Path
@@ -9,8 +10,10 @@ import httpx
 import pytest
 
 from sill.api.inference_process import InferenceProcess, process_names
+from sill.api.serving_life import BEAT_FILE, LOCK_FILE
 from sill.core.errors import InvalidValue
 from sill.core.settings import Settings, read_settings
+from sill.testing.serving_gateway import BODY
 from sill.testing.serving_models import TOKEN, Bundle, classifier, make_signer, plan
 from sill.testing.serving_plane import ControlStandIn
 
@@ -27,6 +30,24 @@ async def ask_often(port: int) -> set[str]:
             answer = await http.post(url, json={"id": each, "inputs": [tensor]}, headers=headers)
             assert answer.status_code == 200, answer.text
     return set(ids)
+
+
+async def until_it_beats(folder: Path) -> None:
+    """Return when it has shown twice that it lives."""
+    async with asyncio.timeout(20):
+        seen: set[float] = set()
+        while len(seen) < 2:
+            await asyncio.sleep(0.02)
+            if (folder / BEAT_FILE).exists():
+                seen.add((folder / BEAT_FILE).stat().st_mtime)
+
+
+async def until_another(folder: Path, before: str) -> None:
+    """Return when another process has taken the folder, and lives."""
+    async with asyncio.timeout(30):
+        while (folder / LOCK_FILE).read_text() in ("", before):  # noqa: ASYNC110 -- another process
+            await asyncio.sleep(0.02)
+    await until_it_beats(folder)
 
 
 async def until_ready(port: int) -> None:
@@ -67,6 +88,89 @@ async def test_processes_share_a_port_and_each_row_arrives_once(tmp_path: Path) 
         await asyncio.to_thread(plane.stop)  # what ends hands its rows over first
 
         assert Counter(row.request_id for row in control.logged()) == Counter(asked)
+    finally:
+        keeping.cancel()
+        plane.stop()
+        control.kill()
+
+
+@pytest.mark.anyio
+async def test_a_process_that_hangs_is_ended_and_started_again(tmp_path: Path) -> None:
+    signer = make_signer(tmp_path)
+    bundle = Bundle(signer, classifier())
+    control = ControlStandIn(tmp_path / "control")
+    control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
+    control.start()
+    settings = Settings(home=tmp_path / "home", port=control.port, inference_processes="2")
+    plane = InferenceProcess(settings, TOKEN)
+    keeping = asyncio.create_task(plane.run())
+    victim = plane.children[1]
+    try:
+        await asyncio.gather(*(until_it_beats(child.folder) for child in plane.children))
+        before = (victim.folder / LOCK_FILE).read_text()
+        victim.tell(signal.SIGSTOP)
+        await until_another(victim.folder, before)
+        await until_ready(settings.inference_port)
+        assert await ask_often(settings.inference_port)
+    finally:
+        keeping.cancel()
+        plane.stop()
+        control.kill()
+
+
+async def ask_until(port: int, over: asyncio.Event, *, keeps: bool) -> list[int]:
+    """Statuses of plain requests that are never repeated; 0 for one that got no answer.
+
+    Args:
+        keeps: use a connection again, unless an answer says that it was its last.
+    """
+    statuses: list[int] = []
+    head = (
+        f"POST /v2/models/churn/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    )
+    line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    while not over.is_set():
+        try:
+            reader, writer = line = line or await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head.encode() + BODY)
+            answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(answer.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+            statuses.append(int(answer[9:12]))
+            is_last = not keeps or b"\r\nconnection: close" in answer
+        except (OSError, asyncio.IncompleteReadError):
+            statuses.append(0)
+            is_last = True
+        await asyncio.sleep(0.01)
+        if line is not None and (is_last or over.is_set()):
+            line[1].close()
+            with contextlib.suppress(OSError):
+                await line[1].wait_closed()
+            line = None
+    return statuses
+
+
+@pytest.mark.anyio
+async def test_processes_of_a_port_are_replaced_one_by_one_without_a_failed_request(tmp_path: Path) -> None:
+    signer = make_signer(tmp_path)
+    bundle = Bundle(signer, classifier())
+    control = ControlStandIn(tmp_path / "control")
+    control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
+    control.start()
+    settings = Settings(home=tmp_path / "home", port=control.port, inference_processes="2")
+    plane = InferenceProcess(settings, TOKEN)
+    keeping, over = asyncio.create_task(plane.run()), asyncio.Event()
+    try:
+        await asyncio.gather(*(until_it_beats(child.folder) for child in plane.children))
+        await until_ready(settings.inference_port)
+        asking = [asyncio.create_task(ask_until(settings.inference_port, over, keeps=n % 2 == 0)) for n in range(8)]
+        for child in plane.children:
+            before = (child.folder / LOCK_FILE).read_text()
+            child.tell(signal.SIGTERM)
+            await until_another(child.folder, before)
+        over.set()
+
+        assert {status for seen in await asyncio.gather(*asking) for status in seen} == {200}
     finally:
         keeping.cancel()
         plane.stop()

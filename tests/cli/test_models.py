@@ -1,7 +1,9 @@
 """models, endpoints, deploy, revert, approve, infer, label, monitors, incidents, triggers, fire, explain."""
 
 import time
+from pathlib import Path
 
+import numpy as np
 from tests.cli.terminal import Said, Terminal
 
 FEATURES = '{"age": 30, "income": 50}'
@@ -81,3 +83,21 @@ def test_a_trigger_is_fired_by_hand(terminal: Terminal, served: str) -> None:
 
     assert fired["kind"] == "train"
     assert terminal.sill("-p", served, "cancel", fired["id"]).code in (0, 2)
+
+
+def test_a_models_file_is_looked_at_and_registered(terminal: Terminal, served: str, tmp_path: Path) -> None:
+    import xgboost
+
+    x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    data = xgboost.DMatrix(x, (x[:, 0] > 0).astype(int), feature_names=["age", "income"])
+    xgboost.train({"objective": "binary:logistic"}, data, 2).save_model(tmp_path / "any-name.ubj")
+    path = str(tmp_path / "any-name.ubj")
+
+    shown = terminal.done("-p", served, "register", path)
+    assert "xgboost" in shown
+    assert "probabilities" in shown
+
+    said = terminal.done("-p", served, "register", path, "boosted", "--metric", "auc=0.9", "--rows", "50")
+    assert "boosted version 1 is accepted" in said
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04\x95junk.")
+    terminal.refused(("unsupported_type|pickle", "register", str(tmp_path / "model.pkl"), "boosted"))

@@ -27,7 +27,7 @@ KEPT_BY_PLATFORM = {"project", "name", "revision", "code"}
 STAGES_OF_EVENTS = (
     "project|token|secret|access|source|ingestion|table|view|run|training|pipeline|model|endpoint|revision|traffic|"
     "labels|webhook|monitor|window|incident|trigger|trace|traces|assessment|evaluation_dataset|issue|scorer|"
-    "experiment|logged_model|retention"
+    "experiment|logged_model|retention|queue|booking"
 )
 SHARED_OPTIONS = {"--json", "--project", "--help"}
 COMMAS_FROM = 10_000

@@ -3,12 +3,17 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.gateway.conftest import gateway_in
 
+from sill.api.inference import UNLOADED
 from sill.testing.serving_gateway import GatewayUnderTest
 from sill.testing.serving_models import TOKEN
+from sill.testing.serving_plane import ControlStandIn
+from sill.traffic.by_hand import ByHand
 
 
 async def during(gateway: GatewayUnderTest, seconds: float, *happens: Any) -> dict[int, int]:
@@ -61,6 +66,38 @@ async def test_replicas_are_replaced_without_a_failed_request(gateway: GatewayUn
 
     assert list(await during(gateway, 6.0, roll)) == [200]
     gateway.until(lambda: all_serve(gateway), 20)
+
+
+@pytest.mark.anyio
+async def test_an_endpoint_unloaded_by_hand_is_so_in_every_replica_also_when_one_starts_again(
+    gateway: GatewayUnderTest,
+) -> None:
+    assert gateway.http.post("/v2/repository/models/churn/unload").status_code == 403  # the token may not
+
+    by_hand, victim = ByHand(gateway.home / "inference" / UNLOADED), gateway.process_ids()[0]
+    by_hand.take_out(("default", "churn"))
+    gateway.until(lambda: {gateway.infer().status_code for _ in range(10)} == {503}, 5)
+    os.kill(victim, signal.SIGKILL)
+    gateway.until(lambda: victim not in gateway.process_ids() and all_serve(gateway), 20)
+
+    assert {gateway.infer().status_code for _ in range(10)} == {503}
+    by_hand.bring_back(("default", "churn"))
+    gateway.until(lambda: {gateway.infer().status_code for _ in range(10)} == {200}, 5)
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+async def test_replicas_follow_the_load_and_none_that_ends_fails_a_request(tmp_path: Path) -> None:
+    def make(home: Path, control: ControlStandIn) -> GatewayUnderTest:
+        return GatewayUnderTest(home, control, replicas=1, most=2)
+
+    with gateway_in(tmp_path, make) as gateway:
+        loud = await gateway.ask_for(10.0, connections=60, pause_s=0.0)
+        assert gateway.count("sill_gateway_replica_admitted") == 2
+        calm = await gateway.ask_for(75.0, connections=2, pause_s=0.05)
+
+        assert gateway.count("sill_gateway_replicas") == 1
+        assert {*loud, *calm} == {200}
 
 
 def test_what_a_replica_refuses_is_refused_in_its_words(gateway: GatewayUnderTest) -> None:

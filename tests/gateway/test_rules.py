@@ -3,10 +3,12 @@
 import pytest
 
 from sill.core.errors import InvalidValue
-from sill.core.settings import replica_names
+from sill.core.settings import replica_bounds, replica_names
 from sill.gateway.budget import Budget
 from sill.gateway.health import EJECTED_S, FAULTS_MAX, UNREADY_S, Health, slow_one
 from sill.gateway.latency import FLOOR_S, SAMPLES_MIN, UNKNOWN_S, Latency
+from sill.gateway.refusals import TOO_LATE, TOO_MANY, is_refusal, unanswered
+from sill.gateway.shedding import GROWTH, HOLDS_S, Shedding
 
 
 def test_a_new_replica_serves_after_its_first_good_probe() -> None:
@@ -82,7 +84,7 @@ def test_a_request_is_asked_elsewhere_after_the_95th_percentile() -> None:
     assert latency.hedge_after_s == FLOOR_S
 
 
-@pytest.mark.parametrize("given", ["0", "65", "host", "host:0", "a:1,,b:2", ":80"])
+@pytest.mark.parametrize("given", ["0", "65", "0-2", "3-2", "1-65", "1-", "host", "host:0", "a:1,,b:2", ":80"])
 def test_replicas_that_are_neither_a_number_nor_addresses_are_refused(given: str) -> None:
     with pytest.raises(InvalidValue, match="SILL_REPLICAS"):
         replica_names(given)
@@ -90,4 +92,39 @@ def test_replicas_that_are_neither_a_number_nor_addresses_are_refused(given: str
 
 def test_replicas_are_a_number_or_addresses() -> None:
     assert replica_names("2") == ["replica-1", "replica-2"]
+    assert (replica_names("1-4"), replica_bounds("1-4"), replica_bounds("2")) == (["replica-1"], (1, 4), (2, 2))
     assert replica_names("10.0.0.1:80, [::1]:81") == ["10.0.0.1:80", "[::1]:81"]
+
+
+def entered(shedding: Shedding, now_s: float, tries: int = 100) -> int:
+    return sum(shedding.try_enter(now_s) for _ in range(tries))
+
+
+def test_nothing_is_shed_until_a_replica_refuses() -> None:
+    assert entered(Shedding(), 0.0) == 100
+
+
+def test_after_a_refusal_as_many_are_let_in_as_were_beside_it() -> None:
+    shedding = Shedding()
+    entered(shedding, 0.0, tries=11)
+    shedding.refused(0.0)
+
+    assert entered(shedding, 0.1) == 0
+    shedding.answered()
+    assert entered(shedding, 0.2) == 1
+
+
+def test_the_limit_rises_by_a_little_with_each_answer_and_is_forgotten_without_refusals() -> None:
+    shedding = Shedding()
+    entered(shedding, 0.0, tries=101)
+    shedding.refused(0.0)
+    for _ in range(100):
+        shedding.answered()
+
+    assert entered(shedding, 0.5, tries=1_000) == 100 + int(100 * GROWTH)
+    assert entered(shedding, HOLDS_S) == 100
+
+
+def test_refusals_that_say_when_to_come_again_are_known_as_such() -> None:
+    assert all(is_refusal(int(one[9:12]), one) for one in (TOO_MANY, TOO_LATE, unanswered("all are gone.")))
+    assert not is_refusal(503, b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\nretry-after: 1\r\n")

@@ -10,6 +10,7 @@ import pytest
 from sill.core.actors import PLATFORM, Actor
 from sill.core.clock import ManualClock
 from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound, SillError
+from sill.models.placing import Placing
 from sill.models.registry import Registry
 from sill.models.tracked import Tracked
 from sill.models.types import PROMPT_TAG, AliasChange, ModelVersion, Stage, TrackedSpec, VersionState
@@ -29,6 +30,9 @@ class Files:
 
     async def excerpt(self, project: str, path: str, bytes_max: int) -> bytes | None:
         return self.kept.get(path)
+
+    async def digest(self, project: str, path: str) -> str:
+        return "a" * 64 if path in self.kept else ""
 
 
 class Logged:
@@ -58,7 +62,7 @@ def logged() -> Logged:
 
 @pytest.fixture
 def tracked(platform: Platform, logged: Logged) -> Tracked:
-    return Tracked(platform.database, platform.models, Files(), logged)
+    return Tracked(platform.database, platform.models, Placing(platform.database, Files(), logged), logged)
 
 
 @pytest.fixture
@@ -204,7 +208,7 @@ FILTERS = (
 
 async def test_filters_find_what_they_say_on_both_databases(tmp_path: Path, database_url: str) -> None:
     with open_platform(tmp_path, ManualClock(), database_url) as platform:
-        tracked = Tracked(platform.database, platform.models, Files(), Logged())
+        tracked = Tracked(platform.database, platform.models, Placing(platform.database, Files(), Logged()), Logged())
         registry = Registry(platform.database, platform.models)
         for name in ("alpha", "B"):
             await registry.create(PLATFORM, PROJECT, name, tags={})

@@ -30,6 +30,12 @@ def ada() -> Actor:
 
 
 @pytest.fixture
+def build_host() -> Any:
+    """What makes the parts of a host."""
+    return host_module.build
+
+
+@pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[Any]:
     """Everything but the worker running."""
     built = host_module.build(tmp_path / "home")

@@ -11,6 +11,7 @@ from sill.core.clock import Clock, Ids, SystemClock
 from sill.core.settings import Settings
 from sill.costs.service import Costs
 from sill.engines.local.engine import LocalEngine
+from sill.engines.types import Engine
 from sill.governance.service import Governance
 from sill.runs.experiments.service import Experiments
 from sill.runs.external import ExternalRuns
@@ -32,7 +33,7 @@ class Host:
     settings: Settings
     database: Database
     blobs: Blobs
-    engine: LocalEngine
+    engine: Engine
     runs: Runs
     tracking: Tracking
     artifacts: Artifacts
@@ -43,15 +44,22 @@ class Host:
     worker: RunWorker
 
 
-def build(home: Path, clock: Clock | None = None, database_url: str = "", artifact_roots: str = "") -> Host:
-    """All parts, on SQLite in the home unless told otherwise. Call inside the event loop."""
+def build(
+    home: Path,
+    clock: Clock | None = None,
+    database_url: str = "",
+    artifact_roots: str = "",
+    engine: Engine | None = None,
+) -> Host:
+    """All parts, on SQLite in the home and with processes of this machine unless told otherwise. Call inside the event
+    loop."""
     clock = clock or SystemClock()
     settings = Settings(
         home=home, cpus=4, memory_bytes=4 * 1024**3, database_url=database_url, artifact_roots=artifact_roots
     )
     database = open_database(settings.database, clock)
     metadata.create_all(database.engine)
-    log, ids, blobs, engine = Log(database), Ids(clock), open_blobs(settings), LocalEngine(settings)
+    log, ids, blobs, engine = Log(database), Ids(clock), open_blobs(settings), engine or LocalEngine(settings)
     governance = Governance(database, log, clock, ids, SecretBox(home / "master.key"), root_digest="0" * 64)
     costs = Costs(database, clock, ids, settings)
     runs = Runs(database, log, blobs, clock, ids, engine, costs, governance, settings)

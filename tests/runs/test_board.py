@@ -16,12 +16,12 @@ NEEDS = Resources(cpus=3, memory_bytes=1024**2)
 
 
 def picture(board: Board) -> dict[str, tuple[str, str]]:
-    entries = board._scheduler.state.entries
+    entries = board.scheduler.state.entries
     return {name: (entry.phase.name, entry.leaf.spec.name) for name, entry in entries.items()}
 
 
 def anew(host: Any) -> Board:
-    return Board(host.database, host.runs.clock, host.engine.capacity())
+    return Board(host.database, host.runs.clock, host.engine.capacity(), host.runs.costs)
 
 
 async def test_a_board_made_anew_sees_what_the_old_one_sees(host: Any, ada: Actor, program: Any) -> None:
@@ -37,17 +37,17 @@ async def test_a_board_made_anew_sees_what_the_old_one_sees(host: Any, ada: Acto
     assert picture(fresh) == picture(host.runs.board)
     for board in (fresh, host.runs.board):
         assert board.why(second.id) == "needs 3 cpus, 1 of 4 are free"
-    assert fresh.decide() == []
+    assert fresh.decide().starts == []
 
 
 async def test_a_start_that_was_not_committed_gives_its_place_back(host: Any, ada: Actor, program: Any) -> None:
     run = await host.runs.submit(ada, "p", program("pass", resources=NEEDS))
     await host.runs.board.refresh()
-    assert host.runs.board.decide() == [("p", run.id)]
+    assert host.runs.board.decide().starts == [("p", run.id)]
 
-    await host.runs.board.take_back("p", run.id)
+    await host.runs.board.take_back([("p", run.id)])
     assert picture(host.runs.board) == {run.id: ("WAITING", "p")}
-    assert host.runs.board.decide() == [("p", run.id)]
+    assert host.runs.board.decide().starts == [("p", run.id)]
 
 
 async def test_a_run_cancelled_while_it_was_being_started_holds_nothing(host: Any, ada: Actor, program: Any) -> None:
@@ -56,7 +56,7 @@ async def test_a_run_cancelled_while_it_was_being_started_holds_nothing(host: An
     host.runs.board.decide()
     await host.runs.cancel(ada, "p", run.id)
 
-    await host.runs.board.take_back("p", run.id)
+    await host.runs.board.take_back([("p", run.id)])
     await host.runs.board.refresh()
     assert picture(host.runs.board) == {}
 
@@ -73,7 +73,7 @@ async def test_what_another_control_plane_started_holds_its_place(host: Any, ada
     assert (await host.database.write(start)).state is RunState.RUNNING
     await host.runs.board.refresh()
     assert picture(host.runs.board) == {run.id: ("RUNNING", "p")}
-    assert host.runs.board.decide() == []
+    assert host.runs.board.decide().starts == []
 
 
 async def test_projects_take_turns_by_what_they_hold(host: Any, ada: Actor, program: Any) -> None:
@@ -84,7 +84,7 @@ async def test_projects_take_turns_by_what_they_hold(host: Any, ada: Actor, prog
         await host.runs.submit(ada, "q", program("pass", resources=one))
     await host.runs.board.refresh()
 
-    assert sorted(project for project, _ in host.runs.board.decide()) == ["p", "p", "q", "q"]
+    assert sorted(project for project, _ in host.runs.board.decide().starts) == ["p", "p", "q", "q"]
 
 
 async def test_half_a_device_more_than_one_is_refused(host: Any, ada: Actor, program: Any) -> None:

@@ -60,6 +60,27 @@ def make_xgboost(folder: Path) -> Made:
     return Made("xgboost", folder, {"input": X[:5]}, {"probabilities": np.stack([1 - yes, yes], 1)})
 
 
+def make_lightgbm(folder: Path) -> Made:
+    import lightgbm
+
+    data = lightgbm.Dataset(X, Y, feature_name=["a", "b", "c"], params={"verbose": -1, "min_data_in_leaf": 2})
+    model = lightgbm.train({"objective": "binary", "verbose": -1}, data, 4)
+    model.save_model(folder / "model.txt")
+    yes = model.predict(X[:5])
+    return Made("lightgbm", folder, {"input": X[:5]}, {"probabilities": np.stack([1 - yes, yes], 1)})
+
+
+def make_skops(folder: Path) -> Made:
+    import skops.io
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)).fit(X, Y)
+    skops.io.dump(model, folder / "model.skops")
+    return Made("skops", folder, {"input": X[:5]}, {"probabilities": model.predict_proba(X[:5])})
+
+
 def make_torch(folder: Path) -> Made:
     import torch
 
@@ -68,6 +89,23 @@ def make_torch(folder: Path) -> Made:
     program = torch.export.export(net, (rows,), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},))
     torch.export.save(program, folder / "model.pt2")
     return Made("torch", folder, {"input": X[:5]}, {"output": net(rows).detach().numpy()})
+
+
+def make_safetensors(folder: Path) -> Made:
+    from safetensors.numpy import save_file
+
+    chance = np.random.default_rng(1)
+    layers = {"0.weight": (4, 3), "0.bias": (4,), "2.weight": (2, 4), "2.bias": (2,)}
+    tensors = {name: chance.normal(size=shape).astype(np.float32) for name, shape in layers.items()}
+    said = {
+        "inputs": [{"name": "input", "datatype": "FP32", "shape": [-1, 3]}],
+        "outputs": [{"name": "output", "datatype": "FP32", "shape": [-1, 2]}],
+        "task": "other",
+    }
+    metadata = {"sill.class": "mlp", "sill.signature": msgspec.json.encode(said).decode(), "sill.config": "{}"}
+    save_file(tensors, folder / "model.safetensors", metadata)
+    hidden = np.maximum(X[:5] @ tensors["0.weight"].T + tensors["0.bias"], 0)
+    return Made("safetensors", folder, {"input": X[:5]}, {"output": hidden @ tensors["2.weight"].T + tensors["2.bias"]})
 
 
 def make_python(folder: Path, name: str = "predict") -> Made:
@@ -109,6 +147,9 @@ def doubling(*, streams: bool = False) -> dict[str, Any]:
 MAKERS: dict[str, Callable[[Path], Made]] = {
     "onnx": make_onnx,
     "xgboost": make_xgboost,
+    "lightgbm": make_lightgbm,
+    "skops": make_skops,
+    "safetensors": make_safetensors,
     "torch": make_torch,
     "python": make_python,
     "pipeline": make_pipeline,

@@ -1,16 +1,18 @@
 """A model in a process of its own harms nobody: not by a crash, not by what it tries to reach."""
 
 import io
+import time
 import zipfile
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from tests.runtimes.conftest import make_pipeline, make_python, make_torch
+from tests.runtimes.conftest import doubling, make_pipeline, make_python, make_torch
 
 from sill.core.errors import InvalidValue, Unavailable
 from sill.runtimes.drivers import Streams, files_of
+from sill.runtimes.nursery import nursery_of
 from sill.runtimes.pipeline import Pipeline
 from sill.runtimes.port import open_runtime
 from sill.runtimes.torch_model import safe_archive
@@ -48,6 +50,39 @@ def test_a_generator_answers_in_parts_and_can_be_stopped(tmp_path: Path) -> None
 
     assert len(list(runtime.stream(rows))) == 3
     assert np.array_equal(runtime.infer(rows)["y"], rows["x"] * 2)
+    runtime.close()
+
+
+def test_a_bundles_own_torch_module_gets_its_weights_from_safetensors(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    layer = torch.nn.Linear(3, 2)
+    save_file(layer.state_dict(), tmp_path / "model.safetensors")
+    said = doubling() | {"outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}]}
+    (tmp_path / "net.py").write_text(
+        "import torch\n\n\nclass Net(torch.nn.Linear):\n    def forward(self, x):\n        return super().forward(x)\n"
+    )
+    spec = {"file": "net.py", "name": "Net", "signature": said, "weights": "model.safetensors"}
+    spec["config"] = {"in_features": 3, "out_features": 2}
+    (tmp_path / "callable.json").write_bytes(msgspec.json.encode(spec))
+
+    runtime = open_runtime("python", tmp_path)
+
+    expected = layer(torch.ones(1, 3)).detach().numpy()
+    np.testing.assert_allclose(runtime.infer(ask(1))["y"], expected, rtol=1e-5)
+    runtime.close()
+
+
+def test_a_warm_parent_that_died_takes_its_workers_along_and_is_started_again(tmp_path: Path) -> None:
+    runtime = open_runtime("python", make_python(tmp_path).folder)
+
+    nursery_of("sill.runtimes.python_callable:PythonCallable").close()
+    while runtime.memory_bytes():
+        time.sleep(0.01)  # the system ends a worker a moment after its parent
+
+    assert runtime.infer(ask(1))["y"].tolist() == [[2, 2, 2]]
+    assert runtime.memory_bytes() > 0
     runtime.close()
 
 

@@ -15,6 +15,7 @@ from sill.runs.training.export import export, signature
 from sill.runtimes.onnx_runtime import OnnxRuntime
 from sill.runtimes.port import open_runtime
 from sill.runtimes.types import TensorSpec
+from sill.testing.identity_models import identity
 from sill.testing.runtime import RuntimeContract
 
 
@@ -58,6 +59,14 @@ def test_a_wrong_shape_is_refused_with_both_shapes(bundle: bytes) -> None:
 def test_texts_where_numbers_belong_are_refused(bundle: bytes) -> None:
     with pytest.raises(InvalidValue, match="cannot be read as float32"):
         open_runtime("onnx", bundle).infer({"input": [["a", "b", "c"]]})
+
+
+def test_bytes_that_are_no_text_are_refused_and_not_written_as_python_shows_them() -> None:  # B56
+    texts = np.empty((1, 2), dtype=object)
+    texts[0, :] = ["a", b"\xff"]
+
+    with pytest.raises(InvalidValue, match="no UTF-8 text"):
+        open_runtime("onnx", identity("BYTES", (-1, -1))[0]).infer({"INPUT0": texts})
 
 
 def test_a_device_that_is_not_there_is_refused(bundle: bytes) -> None:

@@ -1,10 +1,8 @@
 """From a signed bundle of another runtime to an answer of the endpoint, through the real inference process."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from tests.runtimes.conftest import Made, make_python, make_xgboost
 
@@ -16,11 +14,9 @@ from sill.testing.serving_plane import ControlStandIn, InferenceUnderTest
 
 def bundle_of(signer: Signer, made: Made) -> Bundle:
     opened = open_runtime(made.runtime, made.folder)
-    bundle = Bundle(signer, b"", opened.signature())
-    opened.close()
     files = {path.name: path.read_bytes() for path in made.folder.iterdir()}
-    bundle.files = files | {"manifest.json": msgspec.json.encode(signer.make_manifest(files))}
-    bundle.digests = {path: hashlib.sha256(content).hexdigest() for path, content in bundle.files.items()}
+    bundle = Bundle(signer, files, opened.signature(), made.runtime)
+    opened.close()
     return bundle
 
 
@@ -29,8 +25,7 @@ def test_an_endpoint_answers_with_a_model_of_its_runtime(make: Any, tmp_path: Pa
     (tmp_path / "model").mkdir()
     made, signer = make(tmp_path / "model"), make_signer(tmp_path)
     bundle, control = bundle_of(signer, made), ControlStandIn(tmp_path / "control")
-    revision = msgspec.structs.replace(bundle.revision(1, 100), runtime=made.runtime)
-    control.publish(plan(signer, 1, revision), v1=bundle)
+    control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
     control.start()
     plane = InferenceUnderTest(tmp_path / "home", control)
     try:

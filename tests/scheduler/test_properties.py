@@ -61,7 +61,7 @@ def check_nothing_is_given_twice(state: State) -> None:
         assert min(free) >= 0
         assert machine.cpus_free == machine.total_cpus - cpus.get(machine.spec.name, 0) >= 0
         for wanted in range(1, DEVICES + 1):
-            assert (state.ledger.devices["gpu"].whole[wanted] >> machine.index & 1) == (free.count(MILLI) >= wanted)
+            assert (state.ledger.devices["gpu"].unused(wanted) >> machine.index & 1) == (free.count(MILLI) >= wanted)
 
 
 def check_limits(state: State, actions: list[Action]) -> None:
@@ -69,7 +69,7 @@ def check_limits(state: State, actions: list[Action]) -> None:
     for entry in state.running.values():
         for node in state.tree.path(entry.leaf):
             of = used.setdefault(node.number, [0] * len(node.used))
-            for resource, amount in entry.amounts:
+            for resource, amount in enumerate(entry.amounts):
                 of[resource] += amount
     for node in (state.tree.root, *state.tree.by_name.values()):
         assert node.used == used.get(node.number, [0] * len(node.used))

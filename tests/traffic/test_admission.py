@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sill.core.errors import InvalidValue, Unavailable
-from sill.traffic.admission import BACKGROUND, BATCH, INTERACTIVE, WAIT_S_MAX, Admission, priority_of
+from sill.traffic.admission import BACKGROUND, BATCH, INTERACTIVE, WAIT_S_MAX, Admission, batch_rows, priority_of
 
 
 def dear() -> Admission:
@@ -56,3 +56,11 @@ def test_an_unknown_class_is_refused() -> None:
     assert priority_of("") == INTERACTIVE
     with pytest.raises(InvalidValue, match="batch"):
         priority_of("urgent")
+
+
+@pytest.mark.parametrize(
+    ("row_ms", "more_ms", "rows"),
+    [(0.02, 0.001, 256), (1.0, 1.0, 50), (10.0, 10.0, 5), (100.0, 1.0, 256), (100.0, 100.0, 4)],
+)
+def test_a_batch_has_no_more_rows_than_the_next_request_can_wait_for(row_ms: float, more_ms: float, rows: int) -> None:
+    assert batch_rows(row_ms, more_ms, 256) == rows

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from sill.core.errors import Limited, SillError
-from sill.traffic.batching import WAITING_MAX, Batcher, Part
+from sill.traffic.batching import Batcher
+from sill.traffic.queueing import WAITING_MAX
 from sill.traffic.tensors import Question
+from sill.traffic.waiting import Part
 
 
 class Model:

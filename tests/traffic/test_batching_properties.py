@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sill.core.errors import SillError
-from sill.traffic.batching import Batcher, Part
+from sill.traffic.batching import Batcher
 from sill.traffic.tensors import Question
+from sill.traffic.waiting import Part
 
 POISON = -1.0
 IMAGE, SEQUENCE = "image", "sequence"

@@ -10,10 +10,11 @@ from sill.core.errors import SillError, Unavailable
 from sill.endpoints.types import PlanRevision
 from sill.runtimes.port import open_runtime
 from sill.testing.serving_models import SIGNATURE, classifier, rows
-from sill.traffic.batching import HELD_MAX, Part
+from sill.traffic.batching import HELD_MAX
 from sill.traffic.cache import MODEL_OVERHEAD_BYTES, ModelCache
 from sill.traffic.pool import Loaded, Model, measure
 from sill.traffic.tensors import Question
+from sill.traffic.waiting import Part
 
 CONTENT = classifier()
 ROOM_FOR_TWO = 3 * MODEL_OVERHEAD_BYTES - 1
@@ -157,4 +158,35 @@ async def test_a_model_larger_than_everything_may_be_is_refused_and_the_bound_to
 
     with pytest.raises(Unavailable, match=f"{MODEL_OVERHEAD_BYTES:,}"):
         await shelf.ask(0)
+    assert shelf.cache.bytes == 0
+
+
+@pytest.mark.anyio
+async def test_a_model_that_left_the_plan_is_closed_and_its_memory_counted_no_more() -> None:
+    shelf = Shelf(3)
+    for number in range(3):
+        await shelf.ask(number)  # the bound holds two: one of them was closed for another
+
+    shelf.cache.keep_only(shelf.models[2:])
+
+    assert [model.is_warm for model in shelf.models] == [False, False, True]
+    assert shelf.cache.bytes == shelf.models[2].memory_bytes + MODEL_OVERHEAD_BYTES
+    with pytest.raises(Unavailable, match="no more"):
+        await shelf.ask(0)
+
+
+@pytest.mark.anyio
+async def test_a_model_that_left_the_plan_answers_first_who_waits_for_it() -> None:
+    shelf = Shelf(1)
+    shelf.gate.clear()
+    held = asyncio.create_task(shelf.ask(0))
+    while not shelf.models[0].batcher.waiting:  # noqa: ASYNC110  # the queue tells nobody
+        await asyncio.sleep(0)
+
+    shelf.cache.keep_only([])
+    shelf.gate.set()
+    assert (await held).outputs["label"]
+    shelf.cache.sweep(0.0)
+
+    assert not shelf.models[0].is_warm
     assert shelf.cache.bytes == 0

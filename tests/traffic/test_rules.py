@@ -16,6 +16,7 @@ from sill.traffic.rules import (
     latency_ms_p99,
     phase_of,
     stats_id,
+    why_return,
 )
 from sill.traffic.types import Decision, RevisionStats
 
@@ -225,3 +226,45 @@ def test_the_chance_of_many_labels_is_close_to_the_exact_one() -> None:
     assert chance_better((2_001, 1_020), (2_001, 1_000)) == pytest.approx(
         chance_better((2_000, 1_020), (2_000, 1_000)), abs=0.02
     )
+
+
+def gone_live(*later: Revision) -> Endpoint:
+    """Revision 2 took over from revision 1 just now."""
+    retired = Revision(number=1, model_version=1, state=RevisionState.RETIRED, weight_max=100)
+    live = Revision(number=2, model_version=2, state=RevisionState.LIVE, weight=100, weight_max=100, state_us=NOW_US)
+    spec = EndpointSpec(project="p", name="churn", model="churn")
+    return Endpoint(project="p", name="churn", model="churn", spec=spec, revisions=(retired, live, *later))
+
+
+GOOD = stats(1, "live", 1_000)
+
+
+def test_a_revision_that_breaks_its_promises_once_it_is_live_is_left_for_the_former_one() -> None:
+    assert "errors" in why_return(gone_live(), (GOOD, stats(2, "live", 200, errors=5)), NOW_US + 1)
+    assert "longer" in why_return(gone_live(), (GOOD, stats(2, "live", 200, slow=20)), NOW_US + 1)
+    assert why_return(gone_live(), (GOOD, stats(2, "live", 200, slow=2)), NOW_US + 1) == ""
+
+
+def test_a_few_bad_answers_of_many_and_what_was_no_better_before_prove_nothing() -> None:
+    assert why_return(gone_live(), (GOOD, stats(2, "live", 5_000, errors=6)), NOW_US + 1) == ""
+    as_bad = stats(1, "live", 1_000, errors=30)
+    assert why_return(gone_live(), (as_bad, stats(2, "live", 1_000, errors=40)), NOW_US + 1) == ""
+
+
+def test_an_old_revision_and_one_that_was_returned_to_stay() -> None:
+    bad = (GOOD, stats(2, "live", 200, errors=50))
+    hours_later_us = NOW_US + 7_200 * 1_000_000
+    left = Revision(number=3, model_version=3, state=RevisionState.REJECTED, weight_max=100)
+    stopped = Revision(number=3, model_version=3, state=RevisionState.REJECTED, weight_max=10)
+
+    assert why_return(gone_live(), bad, hours_later_us) == ""
+    assert why_return(gone_live(left), bad, NOW_US + 1) == ""
+    assert why_return(gone_live(stopped), bad, NOW_US + 1)
+
+
+@pytest.mark.parametrize("requests", [2_000, 1_000_000])
+def test_chances_of_many_requests_are_numbers_too(requests: int) -> None:
+    expected = requests // 100
+
+    assert 0.4 < chance_of(expected, requests) < 0.6
+    assert chance_of(2 * expected, requests) < 1e-4

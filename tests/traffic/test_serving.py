@@ -204,7 +204,7 @@ async def test_every_answered_row_is_kept_with_its_features_and_prediction() -> 
 async def test_a_shadow_answers_after_the_caller_and_says_whether_it_agrees() -> None:
     contrary = model(classifier((-1.0, -1.0, -1.0)), number=2, weight=0, is_shadow=True)
     plane, token = plane_with(CLASSIFIER, shadows=(contrary,))
-    worker = asyncio.create_task(plane.shadow_for_ever())
+    worker = asyncio.create_task(plane.shadows.run())
     for number in range(20):
         await plane.answer(token, asked(number))
     while plane.recorder.waiting < 40:  # noqa: ASYNC110  # the plane takes note by a plain call
@@ -223,7 +223,7 @@ async def test_shadow_copies_are_dropped_and_counted_when_too_many_wait() -> Non
     for number in range(300):
         await plane.answer(token, asked(number))
 
-    assert plane.shadows_dropped == 300 - 256
+    assert plane.shadows.dropped == 300 - 256
 
 
 @pytest.mark.anyio

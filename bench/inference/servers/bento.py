@@ -14,7 +14,7 @@ if __name__ == "__main__":
     os.execv(sys.executable, command)
 
 
-@bentoml.service(workers=1, traffic={"timeout": 60}, metrics={"enabled": False}, logging={"access": {"enabled": False}})
+@bentoml.service(workers=2, traffic={"timeout": 60}, metrics={"enabled": False}, logging={"access": {"enabled": False}})
 class Service:
     """The protocol's JSON in, its JSON out."""
 

@@ -22,4 +22,4 @@ class Api(litserve.LitAPI):
 
 if __name__ == "__main__":
     server = litserve.LitServer(Api(api_path="/infer"), accelerator="cpu", workers_per_device=1)
-    server.run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="error", num_api_servers=1)
+    server.run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="error", num_api_servers=2)

@@ -1,6 +1,7 @@
 """Routes of endpoints, and of the plan the inference plane follows."""
 
 from sill.api.routing import Call, Routes
+from sill.core.actors import PLATFORM
 from sill.core.values import Value
 from sill.endpoints.types import (
     DeployRequest,
@@ -69,8 +70,12 @@ async def delete_endpoint(call: Call) -> None:
     status=201,
 )
 async def deploy(call: Call) -> Endpoint:
-    """Roll a version out by hand, as a new revision."""
-    return await call.services.endpoints.deploy(call.actor, call.project, call.path["name"], call.body, key=call.key)
+    """Roll a version out by hand, as a new revision. One that an MLflow client registered is promoted before."""
+    services, name = call.services, call.path["name"]
+    model = (await services.endpoints.endpoint(PLATFORM, call.project, name)).model
+    if (await services.models.version(PLATFORM, call.project, model, call.body.version)).is_tracked:
+        await services.promotions.promote(call.actor, call.project, model, call.body.version)
+    return await services.endpoints.deploy(call.actor, call.project, name, call.body, key=call.key)
 
 
 @ROUTES.post("/projects/{project}/endpoints/{name}/move", scope="endpoints:write", body=MoveRequest, returns=Endpoint)

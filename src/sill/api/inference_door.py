@@ -8,7 +8,6 @@ from sill.api.describing import (
     server_metadata,
 )
 from sill.api.generating import Generating
-from sill.api.hosts import allowed_hosts
 from sill.api.inference_heads import (
     Headers,
     check_json,
@@ -27,6 +26,7 @@ from sill.api.inference_heads import (
 from sill.api.inference_metrics import exposition
 from sill.api.recognition import Recognition
 from sill.api.scoring import Scoring, is_scoring, present_scoring
+from sill.api.serving_gate import serving_gate
 from sill.core.clock import SystemClock
 from sill.core.errors import InvalidValue, Unavailable
 from sill.core.names import shorten
@@ -39,15 +39,11 @@ from sill.protocols.oip.errors import App, Receive, Scope, Send, translate_error
 from sill.protocols.oip.forms import form_of
 from sill.protocols.oip.paths import Target, read_path
 from sill.protocols.oip.types import IndexRequest, RepositoryRequest
-from sill.safety.gate import Gate, GateLimits
-from sill.safety.limits import MemoryBudget
 from sill.safety.listener import HEAD
 from sill.safety.strict_json import decode
 from sill.traffic.plane import Plane, Told
 from sill.traffic.recording import Asked
 
-BODIES_BYTES_MAX = 512 * 1024 * 1024
-"""What all bodies together may hold."""
 INTERACTIVE = "interactive"
 TEXT_TYPE = b"text/plain; charset=utf-8"
 OVERRIDES = ("config", "file:")
@@ -217,13 +213,6 @@ def has_form(told: Told) -> bool:
 def build_app(plane: Plane, settings: Settings) -> tuple[App, Recognition]:
     """The door behind the gate, with errors in the protocol's form; and the short way past both."""
     door = Door(plane)
-    gate = Gate(
-        door,
-        hosts=allowed_hosts(settings),
-        limits=GateLimits(body_bytes_max=settings.body_bytes_max, in_flight_max=settings.requests_in_flight_max),
-        classify=lambda scope: "health" if scope["path"].startswith("/v2/health/") else "interactive",
-        memory=MemoryBudget(BODIES_BYTES_MAX),
-        present=present_scoring,
-    )
+    gate = serving_gate(door, settings, present_scoring)
     door.recognition = Recognition(plane, gate.in_flight, SystemClock())
     return translate_errors(gate, is_own=is_scoring), door.recognition

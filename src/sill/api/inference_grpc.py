@@ -5,7 +5,6 @@ Who asks is told by the metadata `authorization: Bearer TOKEN`; `x-sill-project`
 """
 
 import socket
-import ssl
 
 from sill.api.hosts import allowed_hosts
 from sill.api.inference_grpc_access import Accesses
@@ -17,7 +16,7 @@ from sill.core.settings import Settings
 from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.limits import GrpcLimits
 from sill.protocols.grpc.port import Method
-from sill.protocols.grpc.server import GrpcServer
+from sill.protocols.grpc.server import GrpcServer, tls_context
 from sill.protocols.grpc.status import CallError, Status
 from sill.safety.limits import InFlight, MemoryBudget
 from sill.traffic.plane import Plane
@@ -27,6 +26,9 @@ NOT_OFFERED = (
     *("CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister"),
     *("TraceSetting", "LogSettings"),
 )
+
+RELAYED_S_MAX = 120.0
+"""Behind a gateway a connection is told to go after so long: the client comes again, and gets whoever has fewest then."""
 
 
 class Door:
@@ -78,18 +80,10 @@ async def serve_grpc(
         in_flight, memory: the HTTP door's, so that one limit holds for both.
         is_public: false behind a gateway, which has the certificate.
     """
-    chosen = limits or GrpcLimits(message_bytes_max=settings.body_bytes_max)
+    chosen = limits or GrpcLimits(
+        message_bytes_max=settings.body_bytes_max, age_seconds_max=0.0 if is_public else RELAYED_S_MAX
+    )
     server = GrpcServer(Door(plane, in_flight, allowed_hosts(settings)), chosen, memory)
-    await server.listen(settings.host, settings.grpc_port, sock=sock, tls=tls_context(settings) if is_public else None)
+    tls = tls_context(settings.tls_cert, settings.tls_key) if is_public else None
+    await server.listen(settings.host, settings.grpc_port, sock=sock, tls=tls)
     return server
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """HTTP/2 over TLS when there is a certificate; None for plain HTTP/2 with prior knowledge."""
-    if not settings.tls_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key or None)
-    context.set_alpn_protocols(["h2"])
-    return context

@@ -18,11 +18,11 @@ from sill.protocols.oip import grpc_answers
 from sill.protocols.oip.grpc_forms import GrpcAnswerForm, GrpcForm, form_of
 from sill.protocols.oip.grpc_requests import GrpcInference, read_infer
 from sill.safety.limits import InFlight
-from sill.traffic.batching import Part
 from sill.traffic.plane import Plane, Way, timeout_s
 from sill.traffic.pool import Model
 from sill.traffic.recording import Asked
 from sill.traffic.tensors import to_question
+from sill.traffic.waiting import Part
 
 _log = logging.getLogger("sill.grpc")
 

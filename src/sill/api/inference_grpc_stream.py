@@ -8,6 +8,7 @@ Source: triton-inference-server/server, docs/user_guide/decoupled_models.md.
 import asyncio
 import logging
 from collections import deque
+from contextlib import aclosing
 from functools import partial
 
 from sill.api.inference_grpc_access import Access
@@ -130,10 +131,11 @@ class Conversation:
             if not self._infer.in_flight.try_enter():
                 raise Limited("too many requests at once.", fix="Try again in a second.", retry_after_s=1.0)
             try:
-                parts = self._infer.plane.stream(access.token, way.asked)
-                async for told in parts:
-                    more = {FINAL: False}
-                    self._call.send(write_streamed(write_answer(asked, way, told.model, told.part.outputs, more)))
+                async with aclosing(self._infer.plane.stream(access.token, way.asked)) as parts:
+                    async for told in parts:
+                        more = {FINAL: False}
+                        self._call.send(write_streamed(write_answer(asked, way, told.model, told.part.outputs, more)))
+                        await self._call.room()
             finally:
                 self._infer.in_flight.leave()
             if asked.wants_empty_final:

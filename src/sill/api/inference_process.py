@@ -7,9 +7,11 @@ processes share the public port, or one gateway listens there and keeps its repl
 import asyncio
 import logging
 import os
+import time
 from pathlib import Path
 
 from sill.api.child_process import Child
+from sill.api.heartbeat import LOOK_S, Watch
 from sill.core.settings import Settings
 from sill.safety.private_files import write_private
 
@@ -52,11 +54,14 @@ class InferenceProcess:
             child.stop()
 
     async def _keep(self, child: Child) -> None:
-        pause_s = RESTART_PAUSE_S
+        pause_s, watch = RESTART_PAUSE_S, Watch(child.folder)
         while True:
             if child.is_alive():
                 pause_s = RESTART_PAUSE_S
-                await asyncio.sleep(RESTART_PAUSE_S)
+                if watch.is_silent(time.monotonic()):
+                    logger.warning("%s shows no sign of life and is ended", child.folder.name)
+                    await asyncio.to_thread(child.kill)
+                await asyncio.sleep(LOOK_S)
                 continue
             if child.ended_with() is not None:
                 logger.warning("%s ended with code %s; it starts again", child.folder.name, child.ended_with())

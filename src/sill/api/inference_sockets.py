@@ -1,14 +1,10 @@
 """Where an inference process listens: alone on the port, with others on it, or on a socket in its folder for a gateway."""
 
-import asyncio
-import logging
 import os
-import signal
 import socket
-from collections.abc import Coroutine
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sill.core.settings import Settings
 
@@ -64,18 +60,3 @@ def _local(home: Path, file: str) -> socket.socket:
 @cache
 def _folder(home: Path) -> int:
     return os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def run_serving(work: Coroutine[Any, Any, None]) -> None:
-    """Run until it ends well, on the fastest loop there is, and end the process: a thread that waits for news would not."""
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
-        logging.shutdown()
-        os._exit(0)
-
-
-def outlive_the_server() -> None:
-    """Go on after uvicorn has ended by SIGTERM, which it raises again: rows are to be written, replicas to be ended."""
-    signal.signal(signal.SIGTERM, lambda _number, _frame: None)

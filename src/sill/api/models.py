@@ -9,7 +9,9 @@ from sill.core.values import Value
 from sill.models.types import (
     AliasChange,
     Approval,
+    BundleFiles,
     Freed,
+    Inspected,
     ModelCard,
     ModelVersion,
     RegisteredModel,
@@ -64,6 +66,12 @@ async def register_version(call: Call) -> ModelVersion:
             field="model",
         )
     return await call.services.models.register(call.actor, call.project, call.body, key=call.key)
+
+
+@ROUTES.post("/projects/{project}/inspect", scope="models:write", body=BundleFiles, returns=Inspected)
+async def inspect_files(call: Call) -> Inspected:
+    """What uploaded files are: the runtime that takes them, what the model takes and gives, its memory and time."""
+    return await call.services.inspections.inspect(call.actor, call.project, call.body)
 
 
 @ROUTES.get(

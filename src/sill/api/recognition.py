@@ -21,11 +21,12 @@ from sill.protocols.oip.errors import error_body
 from sill.protocols.oip.forms import AnswerForm, Form
 from sill.safety.gate import SECURITY_HEADERS, problem_body
 from sill.safety.limits import InFlight
-from sill.traffic.batching import Answered, Packing, Part, Waiting
 from sill.traffic.plane import Plane, Way, timeout_s
 from sill.traffic.pool import Model, Route
-from sill.traffic.recording import Asked
+from sill.traffic.recording import Asked, SeenTogether
+from sill.traffic.statistics import ranges_of
 from sill.traffic.tensors import Question
+from sill.traffic.waiting import Answered, Packing, Part, Waiting
 
 HEADS_MAX = 4_096
 HEAD_BYTES_MAX = 4_096
@@ -35,6 +36,9 @@ FORMS_MAX = 8
 REASONS = {400: b"Bad Request", 422: b"Unprocessable Entity", 429: b"Too Many Requests", 503: b"Service Unavailable"}
 
 _FIXED = b"".join(name + b": " + value + b"\r\n" for name, value in SECURITY_HEADERS)
+_OPENING = b"HTTP/1.1 200 OK\r\n" + _FIXED + b"content-type: "
+_JSON_OPENING = _OPENING + JSON_TYPE + b"\r\ncontent-length: "
+_BINARY_OPENING = _OPENING + BINARY_TYPE + b"\r\n" + BINARY_HEADER + b": "
 
 
 class Recognition:
@@ -87,12 +91,13 @@ class KnownHead:
         self.route = route
         self.asked = asked
         self._seconds = timeout_s(route.endpoint, asked.timeout_ms)
-        self._ways: dict[tuple[int, Form], KnownWay | None] = {}
+        self._is_settled = len(route.answering) == 1
+        """Whether all requests go to the same model, whatever their ids are."""
+        self._ways: dict[tuple[Form, Model | None], KnownWay | None] = {}
 
     def answer(self, body: bytes, reply: Callable[[bytes], None]) -> bool:
         """See `safety.listener.Known`. False for everything that is not plainly good: the long way says what is wrong."""
         house, token = self.house, self.token
-        plane = house.plane
         if token.expires_us and token.expires_us <= house.clock.now_us():
             return False
         for form in self.forms:
@@ -101,28 +106,36 @@ class KnownHead:
                 break
         else:
             return False
-        request_id = plane.new_id()
+        request_id = house.plane.new_id()
         try:
-            model = plane.choose(self.route, self.asked.version, self.asked.sticky_key or request_id)
+            way = self._way(form, request_id)
         except SillError:
             return False
-        way = self._way(model, form)
         if way is None or not house.in_flight.try_enter():
             return False
-        waiting = Waiting(way.rows, plane.now_s() + self._seconds, reply, group=way, packed=packed, id=request_id)
+        # Positions, because names cost: rows, deadline, done, question, group, packed, id.
+        waiting = Waiting(way.rows, time.monotonic() + self._seconds, reply, None, way, packed, request_id)
         try:
-            model.batcher.enqueue(waiting, token.digest, self.asked.priority)
+            way.enqueue(waiting, token.digest, self.asked.priority)
         except SillError as refused:
             house.in_flight.leave()
             return way.refuse(waiting, refused)
         return True
 
-    def _way(self, model: Model, form: Form) -> "KnownWay | None":
-        """How a form of body is put to a model; None if it does not fit as it is."""
-        key = (model.revision.number, form)
+    def _way(self, form: Form, request_id: str) -> "KnownWay | None":
+        """How a form of body is put to the model a request goes to; None if it does not fit as it is.
+
+        Raises:
+            Unavailable: no revision has a part of the traffic.
+        """
+        model = None if self._is_settled else self._model(request_id)
+        key = (form, model)
         if key not in self._ways:
-            self._ways[key] = way_of(self, model, form)
+            self._ways[key] = way_of(self, model or self._model(request_id), form)
         return self._ways[key]
+
+    def _model(self, request_id: str) -> Model:
+        return self.house.plane.choose(self.route, self.asked.version, self.asked.sticky_key or request_id)
 
 
 class KnownWay:
@@ -131,31 +144,36 @@ class KnownWay:
     def __init__(self, known: KnownHead, model: Model, form: Form, packing: Packing) -> None:
         self.packing = packing
         self.rows = form.shape[0]
+        self.enqueue = model.batcher.enqueue
+        self._house = known.house
         self._known = known
         self._model = model
         self._form = form
         revision, name = model.revision, known.route.endpoint.name
         parameters = {"model_version": revision.model_version, "revision": revision.number}
-        self._answer = AnswerForm(name, revision.model_version, parameters, form.request, model.example)
+        self._answers = AnswerForm(name, revision.model_version, parameters, form.request, model.example, self.rows)
+        self._alike = msgspec.structs.replace(known.asked, id="-", tensors={})
 
     def told(self, batch: list[Waiting], answered: Answered) -> None:
         """Answer all of them, then take note of them."""
-        house, outputs, texts = self._known.house, answered.outputs, answered.texts
-        for one in batch:
-            house.in_flight.leave()
-            try:
-                body, header_bytes = self._answer.write(one.id, outputs, texts, one.start, one.start + one.rows)
-            except SillError as refused:
+        self._house.in_flight.leave(len(batch))
+        try:
+            write = self._answers.over(answered.outputs, answered.texts)
+        except SillError as refused:
+            for one in batch:
                 one.done(_refusal(refused, one.id))
-            else:
-                one.done(_head(b"200 OK", one.id, body, header_bytes))
+        else:
+            for one in batch:
+                request_id = one.id.encode()
+                body, header_bytes = write(request_id, one.start)
+                one.done(_answer(request_id, body, header_bytes))
         self._note(batch, answered)
 
     def failed(self, one: Waiting, error: SillError) -> None:
         """Say why there is no answer, and take note of it."""
-        self._known.house.in_flight.leave()
+        self._house.in_flight.leave()
         one.done(_refusal(error, one.id))
-        self._known.house.plane.remember(self._taken(one), error)
+        self._house.plane.remember(self._taken(one), error)
 
     def refuse(self, one: Waiting, error: SillError) -> bool:
         """Say at once that it is not let in, if it is told when to come again; false if the long way must say it."""
@@ -166,22 +184,22 @@ class KnownWay:
 
     def _note(self, batch: list[Waiting], answered: Answered) -> None:
         """The first ones with their payload, as far as the log's rate goes; the others are counted together."""
-        plane, model, route = self._known.house.plane, self._model, self._known.route
-        kept = 0
-        for one in batch:
-            if not (route.shadows or plane.recorder.keeps(one.rows)):
-                break
-            kept += 1
-            plane.remember(self._taken(one), Part(answered, one.start, one.start + one.rows))
-        rest = batch[kept:]
-        if not rest:
+        plane, model, route = self._house.plane, self._model, self._known.route
+        if route.shadows:  # each is copied
+            for one in batch:
+                plane.remember(self._taken(one), Part(answered, one.start, one.start + one.rows))
             return
-        now_ns, at_us = time.perf_counter_ns(), self._known.house.clock.now_us()
-        latencies_ms = [(now_ns - one.came_ns) / 1e6 for one in rest]
-        for latency_ms in latencies_ms:
-            model.batcher.statistics.told(self.rows, latency_ms, at_us // 1_000, is_answer=True)
-        cpu_ms = answered.cpu_ms * self.rows / max(answered.rows, 1)
-        plane.recorder.count_all(route.endpoint, model, at_us, latencies_ms, self.rows, cpu_ms)
+        now_ns, at_us = time.perf_counter_ns(), self._house.clock.now_us()
+        ranges = ranges_of([(now_ns - one.came_ns) / 1e6 for one in batch])
+        model.batcher.statistics.told_all(self.rows, ranges, at_us // 1_000)
+        rest = plane.recorder.note_together(
+            SeenTogether(self._alike, route.endpoint, model, batch, answered, at_us, now_ns)
+        )
+        if rest:
+            if rest is not batch:
+                ranges = ranges_of([(now_ns - one.came_ns) / 1e6 for one in rest])
+            cpu_ms = answered.cpu_ms * self.rows / max(answered.rows, 1)
+            plane.recorder.count_all(route.endpoint, model, at_us, ranges, self.rows, cpu_ms)
 
     def _taken(self, one: Waiting) -> Way:
         known = self._known
@@ -205,21 +223,26 @@ def way_of(known: KnownHead, model: Model, form: Form) -> KnownWay | None:
     return KnownWay(known, model, form, known.house.packing(spec.name, form.dtype, form.shape[1:]))
 
 
+def _answer(request_id: bytes, body: bytes, header_bytes: int | None) -> bytes:
+    """The whole answer around a body that is good."""
+    size = b"%d" % len(body)
+    if header_bytes is None:
+        return b"".join((_JSON_OPENING, size, b"\r\nx-request-id: ", request_id, b"\r\n\r\n", body))
+    opening = (_BINARY_OPENING, b"%d" % header_bytes, b"\r\ncontent-length: ", size)
+    return b"".join((*opening, b"\r\nx-request-id: ", request_id, b"\r\n\r\n", body))
+
+
 def _refusal(error: SillError, request_id: str) -> bytes:
     """The whole answer that says why there is none."""
     body = error_body(problem_body(error, request_id))
     reason = REASONS.get(error.status, b"Internal Server Error")
     again_s = error.details.get("retry_after_s")
     more = b"" if again_s is None else b"retry-after: %d\r\n" % math.ceil(again_s)
-    return _head(b"%d %s" % (error.status, reason), request_id, body, more=more)
-
-
-def _head(status: bytes, request_id: str, body: bytes, header_bytes: int | None = None, more: bytes = b"") -> bytes:
-    kind = JSON_TYPE if header_bytes is None else BINARY_TYPE + b"\r\n" + BINARY_HEADER + b": %d" % header_bytes
-    return b"HTTP/1.1 %s\r\n%scontent-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s\r\n%s" % (
-        status,
+    return b"HTTP/1.1 %d %s\r\n%scontent-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s\r\n%s" % (
+        error.status,
+        reason,
         _FIXED,
-        kind,
+        JSON_TYPE,
         len(body),
         request_id.encode(),
         more,

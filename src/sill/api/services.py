@@ -17,12 +17,16 @@ from sill.governance.service import Governance
 from sill.governance.workers import AuditHeadWorker
 from sill.lake.ingestion import Ingestion
 from sill.lake.service import Lake
+from sill.models.inspecting import Inspections
+from sill.models.placing import Placing
+from sill.models.promoting import Promotions
 from sill.models.registry import Registry
 from sill.models.service import Models
 from sill.models.tracked import Tracked
 from sill.monitors.service import Monitors
 from sill.monitors.workers import MonitorWorker
 from sill.projects.service import Projects
+from sill.queues.service import Queues
 from sill.runs.comparing import Comparisons
 from sill.runs.evaluation import store as evaluation_store
 from sill.runs.evaluation.service import EvaluationDatasets
@@ -47,6 +51,7 @@ from sill.runs.tracking.service import Tracking
 from sill.runs.tracking.uploads import Uploads
 from sill.runs.tracking.uploads import forget_owner as forget_uploads
 from sill.runs.training.service import Trainings
+from sill.runs.whatif import WhatIfs
 from sill.runs.workers import RunWorker
 from sill.safety.limits import MemoryBudget, TokenBuckets
 from sill.safety.outbound import Outbound
@@ -89,6 +94,8 @@ class Services:
     lake: Lake
     ingestion: Ingestion
     features: Features
+    queues: Queues
+    what_ifs: WhatIfs
     runs: Runs
     external_runs: ExternalRuns
     experiments: Experiments
@@ -109,6 +116,8 @@ class Services:
     models: Models
     registry: Registry
     tracked: Tracked
+    inspections: Inspections
+    promotions: Promotions
     endpoints: Endpoints
     traffic: Traffic
     webhooks: Webhooks
@@ -170,6 +179,8 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
     artifacts = Artifacts(database, blobs, sweeper)
     artifacts.on_owner("m-", check_owner)
     artifacts.on_owner("tr-", check_trace)
+    inspections = Inspections(blobs)
+    placing = Placing(database, artifacts, RegisteredFrom(database))
     traces = Traces(database, clock)
     endpoints = Endpoints(database, log, models, governance, clock)
     traffic = Traffic(database, lake, features, models, runs, endpoints, costs, governance, clock)
@@ -203,6 +214,8 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         lake=lake,
         ingestion=Ingestion(sources, lake),
         features=features,
+        what_ifs=WhatIfs(database, clock, runs.board, costs, settings),
+        queues=Queues(database, runs.board.resources, runs.board.nodes),
         runs=runs,
         external_runs=ExternalRuns(database, ids),
         experiments=Experiments(database, settings),
@@ -222,7 +235,9 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         pipelines=pipelines,
         models=models,
         registry=Registry(database, models),
-        tracked=Tracked(database, models, artifacts, RegisteredFrom(database)),
+        tracked=Tracked(database, models, placing, RegisteredFrom(database)),
+        inspections=inspections,
+        promotions=Promotions(database, clock, models, placing, inspections),
         endpoints=endpoints,
         traffic=traffic,
         webhooks=webhooks,

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from sill import __version__
-from sill.cli import access, data, demo, experiments, models, platform, relay, runs, transfer, webhooks
+from sill.cli import (
+    access,
+    data,
+    demo,
+    experiments,
+    models,
+    platform,
+    queues,
+    relay,
+    runs,
+    simulating,
+    transfer,
+    webhooks,
+)
 from sill.cli.client import other_projects, stages
 from sill.cli.options import AsJson, Project, choose
 from sill.cli.output import Options, fail
@@ -29,7 +42,7 @@ app = typer.Typer(
         )
     ),
 )
-for group in (platform, runs, experiments, data, models, access, demo, relay, transfer, webhooks):
+for group in (platform, runs, queues, simulating, experiments, data, models, access, demo, relay, transfer, webhooks):
     group.register(app)
 
 

@@ -1,7 +1,8 @@
-"""models, endpoints, deploy, revert, infer, label, monitors, incidents, triggers, explain: from a version to its effects."""
+"""models, register, endpoints, deploy, revert, infer, label, monitors, explain ...: from a version to its effects."""
 
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -11,10 +12,11 @@ from sill.cli.client import nothing, stages
 from sill.cli.layout import Whole, amount, plain
 from sill.cli.options import add
 from sill.cli.output import Options, ago, show_json, show_line, show_table, when
-from sill.cli.runs import command, name_and_value
+from sill.cli.runs import MEBIBYTE, command, name_and_value
 from sill.core.errors import InvalidValue, NotFound
 from sill.endpoints.types import Endpoint
-from sill.models.types import ModelVersion
+from sill.models.types import ModelVersion, VersionSpec
+from sill.runs.training.types import Evaluation, GateSpec
 
 PANEL = "Models and endpoints"
 
@@ -22,6 +24,13 @@ PANEL = "Models and endpoints"
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     add(app, models, "sill -p shop models", "sill -p shop models churn", "sill -p shop models churn 2", panel=PANEL)
+    add(
+        app,
+        register_model,
+        "sill -p shop register model.ubj churn --metric auc=0.91 --rows 500",
+        name="register",
+        panel=PANEL,
+    )
     add(app, approve, "sill -p shop approve churn 2", "sill -p shop approve churn 2 --refuse", panel=PANEL)
     add(app, endpoints, "sill -p shop endpoints", "sill -p shop endpoints churn", panel=PANEL)
     add(app, deploy, "sill -p shop deploy churn 2", panel=PANEL)
@@ -70,6 +79,52 @@ def models(
         rows,
         partial(nothing, here, "model", "train one: sill train"),
     )
+
+
+def register_model(
+    path: Annotated[Path, typer.Argument(help="The model's file, or the folder of its files.", exists=True)],
+    model: Annotated[str, typer.Argument(help="Registered model; made if it is not there.")] = "",
+    runtime: Annotated[str, typer.Option(help="What makes it answer, such as xgboost; found out when left out.")] = "",
+    metric: Annotated[list[str], typer.Option(help="NAME=VALUE on held-out rows; the gate judges the first.")] = [],  # noqa: B006
+    rows: Annotated[int, typer.Option(help="Held-out rows that the metrics were measured on.")] = 0,
+    minimum: Annotated[float | None, typer.Option(help="What the first metric must reach (a loss: at most).")] = None,
+    note: Annotated[str, typer.Option(help="What is said of the version.")] = "",
+) -> None:
+    """Register a model's file as a version, and show what it takes and gives; without a MODEL, only show that."""
+    here = stages()
+    found = here.models.inspect(path, runtime)
+    said = found.inspection
+    if not (model and Options.as_json):
+        tensors = [*(("in", one) for one in said.signature.inputs), *(("out", one) for one in said.signature.outputs)]
+        shown = [(way, one.name, one.datatype, str(list(one.shape))) for way, one in tensors]
+        took = "no answer to zeros" if said.latency_ms_p99 is None else f"{said.latency_ms_p99:.2g} ms a row"
+        title = f"{found.runtime}, {found.size_bytes:,} bytes, {said.memory_bytes / MEBIBYTE:.0f} MiB loaded, {took}"
+        show_table(found, title, ("way", "tensor", "datatype", "shape"), shown, "nothing.")
+    if not model:
+        return
+    values = {name: _number(value) for name, value in (name_and_value(each, "--metric auc=0.91") for each in metric)}
+    first = next(iter(values), GateSpec().metric)
+    judged = Evaluation(metric=first, rows=rows, metrics=values, latency_ms_p99=said.latency_ms_p99 or 0.0)
+    gate = GateSpec(metric=first, minimum=minimum)
+    made = here.models.register(
+        VersionSpec(
+            model=model,
+            files=found.files,
+            runtime=found.runtime,
+            signature=said.signature,
+            evaluation=judged,
+            gate=gate,
+            note=note,
+        )
+    )
+    show_line(made, f"{model} version {made.version} is {made.state.value}: {_verdict(made)}.")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as wrong:
+        raise InvalidValue(f"{text!r} is no number.", fix="--metric auc=0.91") from wrong
 
 
 def endpoints(
@@ -258,7 +313,7 @@ def _verdict(version: ModelVersion) -> str:
     """What the gate said; of a tracked version, where it is and whether it could be loaded here."""
     if not version.is_tracked:
         return version.gate_report.reason if version.gate_report else ""
-    return f"at {version.source}; {version.loadable_reason or 'loadable: an ONNX file'}"
+    return f"at {version.source}; {version.loadable_reason or 'loadable: deploy it'}"
 
 
 def _told(version: ModelVersion) -> str:

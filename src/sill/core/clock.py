@@ -60,13 +60,18 @@ class Ids:
         self._clock = clock
         self._count = secrets.randbits(50)
         self._stride = secrets.randbits(30) | 1
+        self._at_ms, self._time_part = -1, ""
 
     def new(self, prefix: str) -> str:
         """A fresh id. Names the kind of thing by its prefix: run, mv, inc, req ..."""
         self._count = n = (self._count + self._stride) & _RANDOM_MASK
         t, p = self._clock.now_us() // 1_000, _PAIRS
-        time_part = f"{p[t >> 40 & 1023]}{p[t >> 30 & 1023]}{p[t >> 20 & 1023]}{p[t >> 10 & 1023]}{p[t & 1023]}"
-        return f"{prefix}-{time_part}{p[n >> 40]}{p[n >> 30 & 1023]}{p[n >> 20 & 1023]}{p[n >> 10 & 1023]}{p[n & 1023]}"
+        if t != self._at_ms:  # many are made in one millisecond
+            self._time_part = (
+                f"{p[t >> 40 & 1023]}{p[t >> 30 & 1023]}{p[t >> 20 & 1023]}{p[t >> 10 & 1023]}{p[t & 1023]}"
+            )
+            self._at_ms = t
+        return f"{prefix}-{self._time_part}{p[n >> 40]}{p[n >> 30 & 1023]}{p[n >> 20 & 1023]}{p[n >> 10 & 1023]}{p[n & 1023]}"
 
 
 def iso(at_us: int) -> str:

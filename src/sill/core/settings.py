@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_bytes_max: Annotated[int, msgspec.Meta(ge=1_000_000)] = 4 * 1024**3
     inference_processes: str = "1"
     replicas: str = ""
+    replica_in_flight: Annotated[float, msgspec.Meta(gt=0)] = 16
     requests_in_flight_max: Annotated[int, msgspec.Meta(ge=1)] = 512
     sql_seconds_max: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     sql_rows_max: Annotated[int, msgspec.Meta(ge=1)] = 100_000
@@ -100,7 +101,8 @@ SETTINGS_HELP = {
     "upload_bytes_max": "Largest uploaded file in bytes.",
     "spool_bytes_max": "Most bytes that one spool keeps on disk of what was logged while the server is away.",
     "inference_processes": "Inference processes that share the inference port, each a whole one; auto for one a core.",
-    "replicas": "A gateway in front of so many inference processes of this machine, or of those at comma-separated host:port.",
+    "replicas": "A gateway before so many inference processes (2, or 1-4 by load), or before those at comma-separated host:port.",
+    "replica_in_flight": "Requests one replica should have at once, where their number follows the load.",
     "requests_in_flight_max": "Requests served at once; more are answered 429.",
     "sql_seconds_max": "Longest a SQL query may run.",
     "sql_rows_max": "Most rows a SQL query may return.",
@@ -155,20 +157,29 @@ def _absolute(home: str) -> str:
         raise InvalidValue(f"SILL_HOME is {shorten(home)!r}: {unknown}", fix="Give a path.", field="home") from unknown
 
 
+def replica_bounds(given: str) -> tuple[int, int] | None:
+    """The least and the most replicas to start, from `2` or `1-4`; None for what is neither."""
+    least, dash, most = given.partition("-")
+    bounds = [int(one[:9]) if one.isascii() and one.isdigit() else 0 for one in (least, most if dash else least)]
+    return (bounds[0], bounds[1]) if 1 <= bounds[0] <= bounds[1] <= PROCESSES_MAX else None
+
+
 def replica_names(given: str) -> list[str]:
-    """Names of replicas to start, or addresses of those that are there.
+    """Names of replicas to start at first, or addresses of those that are there.
 
     Raises:
-        InvalidValue: it is neither a number nor a list of addresses.
+        InvalidValue: it is neither a number, nor a least and a most, nor a list of addresses.
     """
-    if given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= PROCESSES_MAX:
-        return [f"replica-{number}" for number in range(1, int(given) + 1)]
+    bounds = replica_bounds(given)
+    if bounds is not None:
+        return [f"replica-{number}" for number in range(1, bounds[0] + 1)]
     names = [name.strip() for name in given.split(",")]
     for name in names:
         host, colon, port = name.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65_536):
             raise InvalidValue(
-                f"SILL_REPLICAS is {shorten(given)!r}: expected 1 to {PROCESSES_MAX}, or host:port, host:port, …",
+                f"SILL_REPLICAS is {shorten(given)!r}: expected 1 to {PROCESSES_MAX}, or two of those such as 1-4, or "
+                "host:port, host:port, …",
                 fix="Set it right, or unset it for no gateway.",
                 field="replicas",
             )

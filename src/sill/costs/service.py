@@ -1,5 +1,9 @@
 """Prices what was used, keeps it, and adds it up."""
 
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
 from sill.core.actors import Actor
 from sill.core.clock import Clock, Ids
 from sill.core.errors import InvalidValue
@@ -39,7 +43,16 @@ class Costs:
             kind: `run` or `endpoint`.
             subject: id or name of what used it.
         """
-        record = MeterRecord(
+        record = self._record(tx, project, kind, subject, usage, predictions)
+        store.add_records(tx, [record])
+        return record
+
+    def record_many(self, tx: Tx, uses: Sequence[tuple[str, str, str, Usage]]) -> None:
+        """`record` for several uses: (project, kind, subject, usage) of each."""
+        store.add_records(tx, [self._record(tx, *use, 0) for use in uses])
+
+    def _record(self, tx: Tx, project: str, kind: str, subject: str, usage: Usage, predictions: int) -> MeterRecord:
+        return MeterRecord(
             id=self._ids.new("use"),
             project=project,
             kind=kind,
@@ -49,8 +62,10 @@ class Costs:
             predictions=predictions,
             revision=1,
         )
-        store.add_record(tx, record)
-        return record
+
+    def spent(self, connection: Connection, since_us: int) -> dict[str, tuple[float, float, float]]:
+        """What each project has come to since then: US dollars, watt-hours, grams. For budgets, not for a person."""
+        return store.by_project(connection, since_us)
 
     async def report(self, actor: Actor, project: str, *, since_us: int = 0, until_us: int = 0) -> CostReport:
         """Totals of a project, and of each run and endpoint in it (the 1,000 dearest).

@@ -1,5 +1,8 @@
 """Meter records: one row for each metered use, and their sums."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, Connection, Float, Index, Table, Text, func, insert, select
 
 from sill.costs.types import Cost, MeterRecord, Usage
@@ -39,30 +42,33 @@ records = Table(
 """Numbers are columns, so that the database adds them up. `width_wh` is energy times uncertainty: it adds up too."""
 
 
-def add_record(tx: Tx, record: MeterRecord) -> None:
-    """Keep a record."""
+def add_records(tx: Tx, every: Sequence[MeterRecord]) -> None:
+    """Keep records."""
+    if every:
+        tx.execute(insert(records), [_row(record) for record in every])
+
+
+def _row(record: MeterRecord) -> dict[str, Any]:
     cost, usage = record.cost, record.cost.usage
-    tx.execute(
-        insert(records).values(
-            id=record.id,
-            project=record.project,
-            kind=record.kind,
-            subject=record.subject,
-            at_us=record.at_us,
-            wall_s=usage.wall_s,
-            cpu_s=usage.cpu_s,
-            memory_gib_s=usage.memory_gib_s,
-            accelerator_s=usage.accelerator_s,
-            memory_bytes_max=usage.memory_bytes_max,
-            usd=cost.usd,
-            energy_wh=cost.energy_wh,
-            width_wh=cost.energy_wh * cost.uncertainty,
-            carbon_g=cost.carbon_g,
-            energy_source=cost.energy_source,
-            carbon_source=cost.carbon_source,
-            predictions=record.predictions,
-        )
-    )
+    return {
+        "id": record.id,
+        "project": record.project,
+        "kind": record.kind,
+        "subject": record.subject,
+        "at_us": record.at_us,
+        "wall_s": usage.wall_s,
+        "cpu_s": usage.cpu_s,
+        "memory_gib_s": usage.memory_gib_s,
+        "accelerator_s": usage.accelerator_s,
+        "memory_bytes_max": usage.memory_bytes_max,
+        "usd": cost.usd,
+        "energy_wh": cost.energy_wh,
+        "width_wh": cost.energy_wh * cost.uncertainty,
+        "carbon_g": cost.carbon_g,
+        "energy_source": cost.energy_source,
+        "carbon_source": cost.carbon_source,
+        "predictions": record.predictions,
+    }
 
 
 def sums(connection: Connection, project: str, since_us: int, until_us: int) -> list[tuple[str, Cost, int]]:
@@ -92,3 +98,10 @@ def sums(connection: Connection, project: str, since_us: int, until_us: int) -> 
         )
         found.append((row.subject, cost, int(row.predictions)))
     return found
+
+
+def by_project(connection: Connection, since_us: int) -> dict[str, tuple[float, float, float]]:
+    """What each project has come to since then: US dollars, watt-hours, grams of carbon dioxide equivalent."""
+    sums_of = (func.sum(records.c[name]) for name in ("usd", "energy_wh", "carbon_g"))
+    query = select(records.c.project, *sums_of).where(records.c.at_us >= since_us).group_by(records.c.project)
+    return {project: (usd, wh, grams) for project, usd, wh, grams in connection.execute(query)}

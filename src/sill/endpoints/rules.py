@@ -143,7 +143,7 @@ def rollback(endpoint: Endpoint, reason: str, now_us: int) -> Endpoint:
         Conflict: there is nothing to return to.
     """
     why = f"rolled back: {reason}" if reason else "rolled back"
-    rolling, live, former = endpoint.rolling(), endpoint.live(), former_live(endpoint)
+    rolling, live, former = endpoint.rolling(), endpoint.live(), endpoint.former()
     if rolling is not None:
         return move(endpoint, rolling.number, REJECTED, 0, why, now_us)
     if former is None or live is None:
@@ -203,15 +203,9 @@ def find(endpoint: Endpoint, number: int) -> Revision:
     raise NotFound(f"endpoint {endpoint.name!r} has no revision {number}.", fix=f"Revisions: {shorten(known)}.")
 
 
-def former_live(endpoint: Endpoint) -> Revision | None:
-    """The revision that was live before this one."""
-    retired = [revision for revision in endpoint.revisions if revision.state == RETIRED]
-    return max(retired, key=lambda revision: (revision.state_us, revision.number), default=None)
-
-
 def versions_in_use(endpoint: Endpoint) -> set[int]:
     """Versions the endpoint serves, is about to serve, or would roll back to."""
-    kept = (endpoint.live(), endpoint.rolling(), former_live(endpoint))
+    kept = (endpoint.live(), endpoint.rolling(), endpoint.former())
     return {revision.model_version for revision in kept if revision is not None}
 
 

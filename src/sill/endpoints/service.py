@@ -25,7 +25,6 @@ from sill.governance.rules import require
 from sill.governance.service import Governance
 from sill.models.rules import CHAMPION
 from sill.models.service import Models
-from sill.models.types import VersionState
 from sill.stores.database import Connection, Database, Page, Tx
 from sill.stores.log import POLL_S, Log
 
@@ -122,12 +121,12 @@ class Endpoints:
         def change(tx: Tx) -> Endpoint:
             found = ENDPOINTS.get(tx.connection, project, name)
             version = self._models.version_in(tx.connection, project, found.model, request.version)
-            if version.is_tracked:
+            is_accepted = version.may_serve
+            if version.is_tracked and not is_accepted:
                 raise Refused(
                     f"version {request.version} of model {found.model!r} is tracked: it is an address, not a bundle.",
                     fix="Train or export it to ONNX and register that; nothing that needs unpickling is ever loaded.",
                 )
-            is_accepted = version.state is VersionState.ACCEPTED
             if not is_accepted and not request.force:
                 reason = version.gate_report.reason if version.gate_report else "no gate report"
                 raise Refused(
@@ -191,6 +190,26 @@ class Endpoints:
             state, weight, reason = step
             moved = rules.move(found, rolling.number, state, weight, reason, tx.now_us)
             return self._keep(tx, PLATFORM, found, moved)
+
+        return await self._database.write(change)
+
+    async def take_up(self, actor: Actor, project: str, model: str, version: int) -> tuple[str, ...]:
+        """Deploy a version on every endpoint that follows its model, because a person made it the champion.
+
+        Nothing is done where it is live or on its way in, and for a version that may not serve. The endpoints' names.
+        """
+        require(actor, "models:write", project)
+
+        def change(tx: Tx) -> tuple[str, ...]:
+            if not self._models.version_in(tx.connection, project, model, version).may_serve:
+                return ()
+            taken = []
+            for found in ENDPOINTS.every(tx.connection, project, model=model):
+                on_its_way = [revision for revision in (found.live(), found.rolling()) if revision is not None]
+                if found.spec.auto_rollout and version not in {revision.model_version for revision in on_its_way}:
+                    self._deploy(tx, PLATFORM, found, version, False, f"made champion by {actor.id}")
+                    taken.append(found.name)
+            return tuple(taken)
 
         return await self._database.write(change)
 

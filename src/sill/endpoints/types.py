@@ -110,6 +110,11 @@ class Endpoint(Value, frozen=True, kw_only=True):
         coming = (RevisionState.PENDING, RevisionState.SHADOW, RevisionState.CANARY)
         return next((r for r in self.revisions if r.state in coming), None)
 
+    def former(self) -> Revision | None:
+        """The revision that was live before the present one, if any."""
+        retired = [r for r in self.revisions if r.state is RevisionState.RETIRED]
+        return max(retired, key=lambda r: (r.state_us, r.number), default=None)
+
 
 class DeployRequest(Value, frozen=True, kw_only=True):
     """Roll a model version out by hand. `force` deploys one that its gate refused; the judge still watches it."""
@@ -152,6 +157,10 @@ class PlanToken(Value, frozen=True, kw_only=True):
     expires_us: int = 0
     may_admin: bool = False
     """Whether it may load and unload models by hand: it has the scope `endpoints:admin`."""
+
+    def may_ask(self, project: str) -> bool:
+        """Whether it is good for the endpoints of a project."""
+        return project in self.projects or "*" in self.projects
 
 
 class ServingPlan(Value, frozen=True, kw_only=True):

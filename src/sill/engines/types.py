@@ -1,7 +1,7 @@
 """The port of an engine: it starts, watches and stops the processes of a run, and decides nothing."""
 
 from enum import StrEnum
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from sill.core.values import Value
 
@@ -178,4 +178,24 @@ class Engine(Protocol):
 
     def remove(self, handle: str) -> int:
         """Remove all the attempt left on disk; bytes freed. Not to be called while it is alive."""
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """An engine that starts many attempts at once and tells which ended. Its attempts call nobody, so they get no token,
+    and leave nothing on this machine: no output, files or gauges.
+
+    Attributes:
+        ask_s: how often it is worth asking what ended.
+    """
+
+    ask_s: float
+
+    def start_many(self, specs: "list[StartSpec]") -> None:
+        """`Engine.start` for each, without code; a repeat starts nothing twice."""
+        ...
+
+    def ended(self) -> list[tuple[str, EngineStatus]]:
+        """Handles of attempts that ended since the last call, and how. What was told may be told again."""
         ...

@@ -1,22 +1,24 @@
 """`python -m sill.gateway`: listens on the inference port and hands requests to replicas. SIGHUP replaces them one by one."""
 
 import asyncio
-import contextlib
-import gc
 import logging
 import signal
-import sys
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from sill.api.inference import hold_lock, start_logging, until_gone
-from sill.api.inference_sockets import outlive_the_server, run_serving
+from sill.api.serving_life import Work, run_process, serve_beside
 from sill.core.errors import SillError
-from sill.core.settings import Settings, read_settings
+from sill.core.settings import Settings
+from sill.gateway.autoscaler import follow_load
 from sill.gateway.door import build_app
 from sill.gateway.fleet import Fleet
+from sill.gateway.grpc_relay import GrpcRelay
 from sill.gateway.router import Router
+from sill.protocols.grpc.server import tls_context
 from sill.safety.listener import uvicorn_config
+
+FOLDER = "gateway"
 
 _log = logging.getLogger("sill.gateway")
 
@@ -37,54 +39,39 @@ async def serve(settings: Settings) -> None:
         lifespan="off",
         recognise=heads.recall,
     )
-    server = uvicorn.Server(config)
-    gc.collect()
-    gc.freeze()
-    tasks = [asyncio.create_task(work) for work in (fleet.run(), until_gone(settings.home / "gateway"))]
-    rolls: set[asyncio.Task[None]] = set()
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+    relay = GrpcRelay(fleet.grpc_places)
 
-    def roll() -> None:
-        task = asyncio.create_task(_told(fleet.roll()))
-        rolls.add(task)
-        task.add_done_callback(rolls.discard)
+    async def first() -> None:
+        await relay.listen(settings.host, settings.grpc_port, tls_context(settings.tls_cert, settings.tls_key))
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, roll)
-    outlive_the_server()
-    serving = asyncio.create_task(server.serve())
     try:
-        done, _ = await asyncio.wait([serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        works = (fleet.run(), follow_load(router, fleet, settings), roll_when_told(fleet, told))
+        await serve_beside(uvicorn.Server(config), None, settings.home / FOLDER, works, first=first, ending=relay.close)
     finally:
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
-        for task in (*tasks, *rolls):
-            task.cancel()
-        await asyncio.gather(*tasks, *rolls, return_exceptions=True)
-        await fleet.stop()
+        await fleet.stop()  # the replicas answer what runs, and tell gRPC's clients to go
+        relay.end()
 
 
-async def _told(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except SillError as failed:
-        _log.error("the replicas were not all replaced: %s", failed)
+async def roll_when_told(fleet: Fleet, told: asyncio.Event) -> None:
+    """Replace the replicas each time somebody says so, for ever."""
+    while True:
+        await told.wait()
+        told.clear()
+        try:
+            await fleet.roll()
+        except SillError as failed:
+            _log.error("the replicas were not all replaced: %s", failed)
 
 
 def main() -> int:
-    """Serve until told to stop. Exit code 2 for what the caller can mend, with the reason on standard error."""
-    try:
-        settings = read_settings()
-        start_logging(settings)
-        with hold_lock(settings.home / "gateway"):
-            run_serving(serve(settings))
-    except SillError as refused:
-        print(f"sill gateway: {refused}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0
-    return 0
+    """Serve until told to stop; see `run_process`."""
+
+    def begin(settings: Settings) -> tuple[Path, Callable[[], Work]]:
+        return settings.home / FOLDER, partial(serve, settings)
+
+    return run_process("sill gateway", begin)
 
 
 if __name__ == "__main__":

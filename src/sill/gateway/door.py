@@ -4,24 +4,19 @@ A request is taken apart and written anew, so that no two readers of it can disa
 """
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 
 import msgspec
 
-from sill.api.hosts import allowed_hosts
-from sill.core.errors import Limited, NotFound, Unauthenticated
+from sill.api.serving_gate import serving_gate
+from sill.core.errors import NotFound, Unauthenticated
 from sill.core.settings import Settings
+from sill.gateway.heads import Heads, Onward
 from sill.gateway.metrics import exposition
 from sill.gateway.router import LATE_S, Ask, Router
-from sill.protocols.oip.errors import App, Receive, Scope, Send, error_body, translate_errors
-from sill.safety.gate import Gate, GateLimits, problem_body
-from sill.safety.limits import InFlight, MemoryBudget
+from sill.protocols.oip.errors import App, Receive, Scope, Send, translate_errors
 from sill.safety.listener import HEAD
 
-BODIES_BYTES_MAX = 512 * 1024 * 1024
-HEADS_MAX = 4_096
-HEAD_BYTES_MAX = 4_096
 OWN_FIELDS = frozenset(
     {
         *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
@@ -64,7 +59,9 @@ class Door:
         await _send_answer(send, answer)
         is_plain = scope["method"] == "POST" and b"content-length" in fields and not ODD & fields.keys()
         if self.heads is not None and HEAD in scope and is_plain and answer[9:12] == b"200":
-            self.heads.learn(scope[HEAD], head, target, len(body), is_repeatable, seconds)
+            tenant = fields.get(b"authorization", b"")
+            onward = Onward(head=head, path=target, is_repeatable=is_repeatable, seconds=seconds, tenant=tenant)
+            self.heads.learn(scope[HEAD], onward, len(body))
 
     async def _ask(
         self,
@@ -107,76 +104,11 @@ class Door:
         await _send_json(send, exposition(self._router), b"text/plain; version=0.0.4; charset=utf-8")
 
 
-class Heads:
-    """Heads that came before, word for word, and were answered well: what goes to the replica is known for them."""
-
-    def __init__(self, router: Router, in_flight: InFlight) -> None:
-        self.router = router
-        self.in_flight = in_flight
-        self._known: dict[bytes, KnownHead] = {}
-
-    def recall(self, head: bytes) -> "KnownHead | None":
-        """What is known of a head."""
-        return self._known.get(head)
-
-    def learn(
-        self, head: bytes, onward: bytes, path: bytes, body_bytes: int, is_repeatable: bool, seconds: float
-    ) -> None:
-        """Remember a head; the oldest is forgotten first."""
-        if len(head) > HEAD_BYTES_MAX or head in self._known:
-            return
-        if len(self._known) >= HEADS_MAX:
-            del self._known[next(iter(self._known))]
-        self._known[head] = KnownHead(self, onward, path, body_bytes, is_repeatable, seconds)
-
-
-class KnownHead:
-    """See `safety.listener.Known`."""
-
-    def __init__(
-        self, house: Heads, onward: bytes, path: bytes, body_bytes: int, is_repeatable: bool, seconds: float
-    ) -> None:
-        self.body_bytes = body_bytes
-        self._house = house
-        self._onward = onward
-        self._path = path
-        self._is_repeatable = is_repeatable
-        self._seconds = seconds
-
-    def answer(self, body: bytes, reply: Callable[[bytes], None]) -> bool:
-        """Send it on; refused here if too many are on their way."""
-        house = self._house
-        if not house.in_flight.try_enter():
-            asyncio.get_running_loop().call_soon(reply, TOO_MANY)
-            return True
-        tell = partial(self._tell, reply)
-        ask = Ask(
-            house.router,
-            self._onward + body,
-            self._path,
-            tell,
-            is_repeatable=self._is_repeatable,
-            seconds=self._seconds,
-        )
-        house.router.send(ask)
-        return True
-
-    def _tell(self, reply: Callable[[bytes], None], answer: bytes) -> None:
-        self._house.in_flight.leave()
-        reply(answer)
-
-
 def build_app(router: Router, settings: Settings) -> tuple[App, Heads]:
     """The door behind the gate, and the short way past both."""
     door = Door(router)
-    gate = Gate(
-        door,
-        hosts=allowed_hosts(settings),
-        limits=GateLimits(body_bytes_max=settings.body_bytes_max, in_flight_max=settings.requests_in_flight_max),
-        classify=lambda scope: "health" if scope["path"].startswith("/v2/health/") else "interactive",
-        memory=MemoryBudget(BODIES_BYTES_MAX),
-    )
-    door.heads = Heads(router, gate.in_flight)
+    gate = serving_gate(door, settings)
+    door.heads = Heads(router, gate.in_flight, settings.requests_in_flight_max)
     return translate_errors(gate), door.heads
 
 
@@ -226,15 +158,3 @@ async def _send_json(send: Send, body: bytes, kind: bytes = b"application/json")
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _too_many() -> bytes:
-    body = error_body(problem_body(Limited("too many requests at once.", fix="Try again in a second."), ""))
-    return (
-        b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-        b"x-content-type-options: nosniff\r\ncache-control: no-store\r\ncontent-length: %d\r\n\r\n%s"
-        % (len(body), body)
-    )
-
-
-TOO_MANY = _too_many()

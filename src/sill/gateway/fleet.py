@@ -7,14 +7,16 @@ from functools import partial
 
 from sill.api.child_process import Child
 from sill.api.inference_process import INFERENCE, RESTART_PAUSE_S, RESTART_PAUSE_S_MAX
-from sill.api.inference_sockets import socket_path
+from sill.api.inference_sockets import GRPC_SOCKET_FILE, socket_path
 from sill.core.errors import Unavailable
-from sill.core.settings import PROCESSES_MAX, Settings, replica_names
-from sill.gateway.health import SILENT_S, slow_one
+from sill.core.settings import PROCESSES_MAX, Settings, replica_bounds, replica_names
+from sill.gateway.grpc_relay import Address, Place
+from sill.gateway.health import LAST_SILENT_S, SILENT_S, slow_one
 from sill.gateway.router import Router
 from sill.gateway.upstream import Connection, Replica
 
 PROBE_S = 0.25
+READ_S = 0.02
 STUCK_S = 10.0
 """A replica that has answered no probe for so long is killed, and started again."""
 READY_S = 60.0
@@ -68,16 +70,32 @@ class Fleet:
         self._router = router
         self._slots: list[Slot] = []
         self._rolling = asyncio.Lock()
+        self._removing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Keep all of them, for ever."""
-        for name in replica_names(self._settings.replicas):
+        for name in await asyncio.to_thread(self._first_names):
             self._add(name)
         while True:
             await asyncio.sleep(1.0)
             self._look_for_slow()
             for slot in self._slots:
                 slot.replica.close_idle()
+
+    def scale(self, count: int) -> None:
+        """Have so many of this machine: more start now, of too many the youngest one ends when nobody waits for it."""
+        own = [slot for slot in self._slots if slot.child is not None and not slot.replica.is_draining]
+        if self._rolling.locked() or len(own) == count:
+            return
+        if len(own) > count:
+            _log.info("%s ends: %d replicas are enough", own[-1].replica.name, count)
+            own[-1].replica.is_draining = True
+            task = asyncio.create_task(self._remove(own[-1]))
+            self._removing.add(task)
+            task.add_done_callback(self._removing.discard)
+        for _ in range(count - len(own)):
+            slot = self._add(self._free_name())
+            _log.info("%s starts: %d replicas are needed", slot.replica.name, count)
 
     async def roll(self) -> None:
         """Replace every replica by a new process: the new one first, then the old one, when nobody waits for it.
@@ -86,11 +104,8 @@ class Fleet:
             Unavailable: a new one was not ready in time; the old ones go on.
         """
         async with self._rolling:
-            for old in [slot for slot in self._slots if slot.child is not None]:
-                taken = {slot.replica.name for slot in self._slots}
-                name = next(
-                    name for number in range(1, 2 * PROCESSES_MAX) if (name := f"replica-{number}") not in taken
-                )
+            for old in [slot for slot in self._slots if slot.child is not None and not slot.replica.is_draining]:
+                name = self._free_name()
                 new = self._add(name)
                 try:
                     async with asyncio.timeout(READY_S):
@@ -109,10 +124,35 @@ class Fleet:
                 slot.task.cancel()
         await asyncio.gather(*(asyncio.to_thread(slot.child.stop, STOP_S) for slot in self._slots if slot.child))
 
+    def grpc_places(self) -> list[Place]:
+        """The replicas that may serve, and where each answers gRPC: beside its HTTP."""
+        return [(slot.replica, self._grpc_address(slot)) for slot in self._slots if slot.replica.may_serve]
+
+    def _grpc_address(self, slot: Slot) -> Address:
+        if slot.child is not None:
+            return socket_path(slot.child.folder, GRPC_SOCKET_FILE)
+        host, port = split_address(slot.replica.name)
+        return host, port + 1
+
+    def _free_name(self) -> str:
+        taken = {slot.replica.name for slot in self._slots}
+        return next(name for number in range(1, 3 * PROCESSES_MAX) if (name := f"replica-{number}") not in taken)
+
+    def _first_names(self) -> list[str]:
+        """Those of the settings; of this machine first those that an earlier gateway has left alive, up to the most."""
+        names, bounds = replica_names(self._settings.replicas), replica_bounds(self._settings.replicas)
+        if bounds is None:
+            return names
+        folders = sorted((self._settings.home / "inference").glob("replica-*"))
+        alive = [folder.name for folder in folders if self._child(folder.name).is_alive()]
+        for name in alive[bounds[1] :]:
+            self._child(name).stop(STOP_S)
+        kept = alive[: bounds[1]]
+        return (kept + [name for name in names if name not in kept])[: max(bounds[0], len(kept))]
+
     def _add(self, name: str) -> Slot:
         if ":" in name:
-            host, _, port = name.rpartition(":")
-            slot = Slot(Replica(name, (host.strip("[]"), int(port))), None)
+            slot = Slot(Replica(name, split_address(name)), None)
         else:
             child = self._child(name)
             slot = Slot(Replica(name, partial(socket_path, child.folder)), child)
@@ -161,18 +201,20 @@ class Fleet:
             await asyncio.sleep(max(0.0, PROBE_S - (loop.time() - begun_s)))
 
     async def _probe(self, replica: Replica) -> int:
-        """The status of its health path; 0 if there is none in time, and then it gets no more requests."""
+        """The status of its health path; 0 if there is none in time, and then it gets no more requests.
+
+        The last one that serves is given more time: nobody could take over, and what waits for it may be answered yet.
+        """
         probe = Probe()
         replica.ask(probe)
-        try:
-            async with asyncio.timeout(SILENT_S):
-                status = await probe.status
-        except TimeoutError:
-            self._lose(replica, f"silent for {SILENT_S:g} s")
-            return 0
-        if not status:
+        status = await _heard(probe, SILENT_S)
+        if status is None and not any(one.may_serve for one in self._router.replicas if one is not replica):
+            status = await _heard(probe, LAST_SILENT_S - SILENT_S)
+        if status is None:
+            self._lose(replica, "silent for too long")
+        elif not status:
             self._lose(replica, "it cannot be reached")
-        return status
+        return status or 0
 
     def _lose(self, replica: Replica, why: str) -> None:
         if replica.health.is_admitted:
@@ -199,3 +241,17 @@ class Fleet:
             log_file=settings.home / "logs" / "inference.log",
             variables={**variables, **{name: os.environ[name] for name in given if name in os.environ}},
         )
+
+
+def split_address(name: str) -> tuple[str, int]:
+    """Host and port of a replica that is named by them."""
+    host, _, port = name.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def _heard(probe: Probe, seconds: float) -> int | None:
+    """The probe's status; None if there was none in time."""
+    await asyncio.wait([probe.status], timeout=seconds)
+    if not probe.status.done():
+        await asyncio.sleep(READ_S)  # what came while this process itself stood still is read first
+    return probe.status.result() if probe.status.done() else None

@@ -2,6 +2,8 @@
 
 SILENT_S = 1.0
 """A replica whose probe is not answered for so long gets no requests."""
+LAST_SILENT_S = 4.0
+"""The same for the last one that serves."""
 GOOD_PROBES = 2
 """Good probes in a row that bring an ejected replica back."""
 FAULTS_MAX = 5

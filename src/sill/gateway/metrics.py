@@ -8,7 +8,13 @@ def exposition(router: Router) -> bytes:
     lines = []
     for name, count in router.counts.items():
         lines += [f"# TYPE sill_gateway_{name}_total counter", f"sill_gateway_{name}_total {count}"]
-    lines += ["# TYPE sill_gateway_open gauge", f"sill_gateway_open {router.open}"]
+    for name, value in (
+        ("open", router.open),
+        ("replicas", len(router.replicas)),
+        ("retry_budget", round(router.retries.tokens, 1)),
+        ("hedge_budget", round(router.hedges.tokens, 1)),
+    ):
+        lines += [f"# TYPE sill_gateway_{name} gauge", f"sill_gateway_{name} {value}"]
     for name, kind in (
         ("admitted", "gauge"),
         ("outstanding", "gauge"),
@@ -19,7 +25,7 @@ def exposition(router: Router) -> bytes:
     ):
         lines.append(f"# TYPE sill_gateway_replica_{name} {kind}")
         for one in router.replicas:
-            value = {
+            told = {
                 "admitted": int(one.may_serve),
                 "outstanding": one.outstanding,
                 "latency_seconds": round(one.latency_s, 6),
@@ -27,5 +33,5 @@ def exposition(router: Router) -> bytes:
                 "failures_total": one.failures,
                 "ejections_total": one.ejections,
             }[name]
-            lines.append(f'sill_gateway_replica_{name}{{replica="{one.name}"}} {value}')
+            lines.append(f'sill_gateway_replica_{name}{{replica="{one.name}"}} {told}')
     return "\n".join([*lines, ""]).encode()

@@ -5,12 +5,10 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
 
-from sill.core.errors import Unavailable
 from sill.gateway.budget import Budget
 from sill.gateway.latency import FLOOR_S, Latency
+from sill.gateway.refusals import is_refusal, unanswered
 from sill.gateway.upstream import Connection, Replica
-from sill.protocols.oip.errors import error_body
-from sill.safety.gate import problem_body
 
 ATTEMPTS_MAX = 4
 RETRY_RATIO, RETRIES_SAVED_MAX = 0.2, 500.0
@@ -24,6 +22,8 @@ LATE_S = 630.0
 """No endpoint allows a request longer than ten minutes."""
 PATHS_MAX = 1_024
 FAULTS = (500, 502)
+CALM_S = 1.0
+"""So long after a replica refused for want of time or room, nothing is asked twice for being late."""
 
 
 class Ask:
@@ -85,11 +85,14 @@ class Router:
         self.replicas: list[Replica] = []
         self.retries = Budget(RETRY_RATIO, RETRIES_SAVED_MAX)
         self.hedges = Budget(HEDGE_RATIO, HEDGES_SAVED_MAX)
-        self.counts = dict.fromkeys(("requests", "retried", "hedged", "failed", "held", "repeats_refused"), 0)
+        self.counts = dict.fromkeys(
+            ("requests", "retried", "hedged", "failed", "held", "repeats_refused", "shed", "answered_twice"), 0
+        )
         self._latencies: OrderedDict[bytes, Latency] = OrderedDict()
         self._open: OrderedDict[Ask, None] = OrderedDict()
         self._held: deque[Ask] = deque()
         self._is_ticking = False
+        self._refused_s = float("-inf")
 
     @property
     def open(self) -> int:
@@ -142,16 +145,22 @@ class Router:
         replica.answers += 1
         replica.health.answered(now_s, status in FAULTS)
         if ask.is_done:
+            self.counts["answered_twice"] += 1
             return
         if connection in ask.connections:
             ask.connections.remove(connection)
-        if status == 503 and self._may_repeat(ask, replica) and self.retries.take():
+        if is_refusal(status, content):  # another replica has as much to do: asking it too would only add to that
+            self._refused_s = now_s
+            if ask.connections:
+                return  # another one is asked already
+        elif status == 503 and self._may_repeat(ask, replica) and self.retries.take():
             self.counts["retried"] += 1
             self._try(ask)
             return
-        took_s = now_s - connection.asked_s
-        replica.took(took_s)
-        ask.latency.add(took_s)
+        else:
+            took_s = now_s - connection.asked_s
+            replica.took(took_s)
+            ask.latency.add(took_s)
         self._close(ask)
         ask.reply(content)
 
@@ -209,12 +218,13 @@ class Router:
     def _tick(self) -> None:
         """Ask elsewhere what is late, give up what is over its time. The oldest come first."""
         now_s = asyncio.get_running_loop().time()
+        is_calm = now_s - self._refused_s > CALM_S
         for ask in list(self._open):
             if now_s - ask.born_s < FLOOR_S:
                 break
             if now_s >= ask.until_s or (not ask.attempts and now_s - ask.born_s > HELD_S):
                 self._fail(ask, "no replica answered in time.")
-            elif not ask.is_hedged and now_s - ask.born_s > ask.latency.hedge_after_s:
+            elif is_calm and not ask.is_hedged and now_s - ask.born_s > ask.latency.hedge_after_s:
                 self._hedge(ask)
         if self._open:
             asyncio.get_running_loop().call_later(TICK_S, self._tick)
@@ -222,7 +232,11 @@ class Router:
             self._is_ticking = False
 
     def _hedge(self, ask: Ask) -> None:
-        if not ask.attempts or not self._may_repeat(ask, next(iter(ask.tried))):
+        """Only to a replica with less to do: where all are equally behind, a second request adds to it."""
+        if not ask.attempts or not ask.is_repeatable or ask.attempts >= ATTEMPTS_MAX:
+            return
+        busy = min(one.outstanding for one in ask.tried)
+        if not any(one.may_serve and one not in ask.tried and one.outstanding < busy for one in self.replicas):
             return
         if not self.hedges.take():
             return
@@ -233,7 +247,7 @@ class Router:
     def _fail(self, ask: Ask, why: str) -> None:
         self.counts["failed"] += 1
         self._close(ask)
-        asyncio.get_running_loop().call_soon(ask.reply, refusal(why))  # later: perhaps it is asked just now
+        asyncio.get_running_loop().call_soon(ask.reply, unanswered(why))  # later: perhaps it is asked just now
 
     def _close(self, ask: Ask) -> None:
         ask.is_done = True
@@ -241,13 +255,3 @@ class Router:
         for connection in ask.connections:
             connection.abort()  # the slower one need not go on
         ask.connections.clear()
-
-
-def refusal(why: str) -> bytes:
-    """The answer when no replica gave one, in the protocol's form."""
-    body = error_body(problem_body(Unavailable(why, fix="Try again in a second."), ""))
-    return (
-        b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-        b"x-content-type-options: nosniff\r\ncache-control: no-store\r\ncontent-length: %d\r\n\r\n%s"
-        % (len(body), body)
-    )

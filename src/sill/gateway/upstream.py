@@ -37,6 +37,14 @@ class Asking(Protocol):
         ...
 
 
+class Abortable(Protocol):
+    """What can be broken off."""
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        ...
+
+
 class Replica:
     """A replica as the router sees it.
 
@@ -56,6 +64,8 @@ class Replica:
         self._idle: deque[Connection] = deque()
         self._busy: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
+        self.relayed: set[Abortable] = set()
+        """Connections of another protocol to it; see `grpc_relay`."""
 
     @property
     def may_serve(self) -> bool:
@@ -79,7 +89,7 @@ class Replica:
 
     def forsake(self) -> None:
         """Break all connections: whoever waits for an answer hears that there will be none."""
-        for connection in [*self._busy, *self._idle]:
+        for connection in [*self._busy, *self._idle, *self.relayed]:
             connection.abort()
 
     def close_idle(self) -> None:

@@ -9,7 +9,7 @@ from sill.governance.types import Token
 
 RESOURCES = (
     *("projects", "tokens", "audit", "secrets", "costs", "data", "features", "runs", "models", "endpoints", "serving"),
-    *("traffic", "monitors", "triggers", "webhooks"),
+    *("traffic", "monitors", "triggers", "webhooks", "queues"),
 )
 VERBS = ("read", "write", "admin", "infer")
 TOKEN_SECONDS_MAX = 10 * 366 * 24 * 3600
@@ -19,9 +19,14 @@ PROJECTS_PER_TOKEN_MAX = 100
 _SECRET_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?")
 _WORK = ("data", "features", "runs", "models", "endpoints", "traffic", "monitors", "triggers", "webhooks")
 
-_READ = frozenset(f"{resource}:read" for resource in (*_WORK, "projects", "costs", "serving", "audit"))
+_READ = frozenset(f"{resource}:read" for resource in (*_WORK, "projects", "costs", "serving", "audit", "queues"))
 _DEVELOP = _READ | frozenset(f"{resource}:write" for resource in _WORK) | {"projects:write", "serving:infer"}
-_OPERATE = _DEVELOP | frozenset(f"{resource}:admin" for resource in _WORK) | {"secrets:read", "secrets:write"}
+_OPERATE = (
+    _DEVELOP
+    | frozenset(f"{resource}:admin" for resource in _WORK)
+    | {"secrets:read", "secrets:write"}
+    | {"queues:write"}
+)
 ROLES: dict[str, frozenset[str]] = {
     "reader": _READ,
     "developer": _DEVELOP,

@@ -8,6 +8,7 @@ from sill.models.types import MANIFEST_FILE, VersionSpec
 from sill.runtimes.drivers import Driver
 from sill.runtimes.port import driver
 from sill.runtimes.types import Signature, TensorSpec
+from sill.safety.paths import check_relative
 
 CARD_FILE = "card.md"
 FILES_MAX = 64
@@ -29,7 +30,7 @@ DATATYPES = (
     *("FP16", "BF16", "FP32", "FP64", "BYTES"),
 )
 """The Open Inference Protocol's."""
-ENDINGS = (".onnx", ".pt2", ".ubj", ".parquet", ".md", ".json", ".txt")
+ENDINGS = (".onnx", ".pt2", ".ubj", ".skops", ".safetensors", ".parquet", ".md", ".json", ".txt")
 """The only kinds of file in a bundle. What could hold code (pickle, joblib, pt, h5, keras ...) has no place here."""
 CODE_ENDING = ".py"
 """Taken only of a runtime that runs code, which an admin of models registers and a confined process runs."""
@@ -45,7 +46,6 @@ def check_spec(spec: VersionSpec) -> None:
         InvalidValue: a path, digest, tensor, or count is outside what is allowed.
         UnsupportedType: a file of a kind that is not listed.
     """
-    _check_count("files", len(spec.files), FILES_MAX)
     _check_count("inputs", len(spec.inputs), INPUTS_MAX)
     _check_count("params", len(spec.params), PARAMS_MAX)
     _check_count("evaluation.slices", len(spec.evaluation.slices), SLICES_MAX)
@@ -60,13 +60,27 @@ def check_spec(spec: VersionSpec) -> None:
             fix=f"Export the model for the runtime {spec.runtime!r} and add it as {runtime.model_file}.",
             field="files",
         )
-    for path, digest in spec.files.items():
+    check_files(spec.files)
+    for path in spec.files:
         check_path(path, with_code=runtime.runs_code)
+    check_signature(spec.signature)
+
+
+def check_files(files: dict[str, str]) -> None:
+    """Refuses files (path → digest) that cannot lie in a folder, too many, or none.
+
+    Raises:
+        InvalidValue: that.
+    """
+    _check_count("files", len(files), FILES_MAX)
+    if not files:
+        raise InvalidValue("there are no files.", fix="Upload the model's and name them.", field="files")
+    for path, digest in files.items():
+        check_relative(path, "files")
         if not _DIGEST.fullmatch(digest):
             raise InvalidValue(
                 f"{shorten(digest)!r} is not a digest: 64 hexadecimal digits are.", field=f"files.{shorten(path)}"
             )
-    check_signature(spec.signature)
 
 
 def runtime_of(spec: VersionSpec) -> type[Driver]:

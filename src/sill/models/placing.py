@@ -1,6 +1,6 @@
 """Where a tracked version's files are in the end, and whether the platform could ever load them."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -23,6 +23,10 @@ class Files(Protocol):
         """The file at a path of the artifact proxy; None if there is none, or a larger one."""
         ...
 
+    async def digest(self, project: str, path: str) -> str:
+        """The blob of the file at a path of the artifact proxy; empty if there is none."""
+        ...
+
 
 class LoggedModels(Protocol):
     """The models that runs logged."""
@@ -38,6 +42,18 @@ class LoggedModels(Protocol):
     def note_version(self, tx: Tx, project: str, model_id: str, name: str, version: int) -> None:
         """Note on the logged model that it was registered."""
         ...
+
+
+class Seen(NamedTuple):
+    """What was found at a tracked version's source.
+
+    Attributes:
+        digest: the blob of the file that a runtime loads; empty without one.
+        text: its `MLmodel` file.
+    """
+
+    digest: str = ""
+    text: bytes = b""
 
 
 class Placing:
@@ -73,16 +89,29 @@ class Placing:
 
     async def judge(self, project: str, storage: str, run_id: str) -> Loadability:
         """Whether the platform may load what lies there; what it cannot see, it may not."""
+        return (await self.seen(project, storage, run_id))[0]
+
+    async def seen(self, project: str, storage: str, run_id: str) -> tuple[Loadability, Seen]:
+        """The verdict on what lies there, and what was seen of it."""
         try:
             path = proxied_path(check_source(storage, run_id=run_id))
         except InvalidValue:  # the place of a logged model, or of a copied prompt, that nobody could name as a source
             path = None
         if path is None:
-            return replace(_UNSEEN, reason="its files are kept elsewhere, or were not found when it was registered.")
-        text = await self._files.excerpt(
-            project, f"{path}/{flavors.MLMODEL_FILE}".lstrip("/"), flavors.MLMODEL_BYTES_MAX
-        )
-        return _UNSEEN if text is None else flavors.judge(text)
+            away = "its files are kept elsewhere, or were not found when it was registered."
+            return replace(_UNSEEN, reason=away), Seen()
+        text = await self._files.excerpt(project, _below(path, flavors.MLMODEL_FILE), flavors.MLMODEL_BYTES_MAX)
+        if text is None:
+            return _UNSEEN, Seen()
+        judged = flavors.judge(text)
+        digest = await self._files.digest(project, _below(path, judged.path)) if judged.is_loadable else ""
+        if judged.is_loadable and not digest:
+            judged = flavors.not_there(judged)
+        return judged, Seen(digest=digest, text=text)
+
+
+def _below(folder: str, path: str) -> str:
+    return f"{folder}/{path}".lstrip("/")
 
 
 def proxied_path(origin: Origin) -> str | None:

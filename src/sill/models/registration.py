@@ -46,7 +46,10 @@ def register(tx: Tx, actor: Actor, project: str, spec: VersionSpec, manifest_dig
         tx.emit("model.created", project, spec.model, actor.id, model=spec.model, prompt=False)
     number = known.latest + 1
     keep_model(tx, replace(known, latest=number, changed_us=tx.now_us))
-    report: GateReport = judge(spec.evaluation, spec.gate, champion_of(tx.connection, known, CHAMPION))
+    champion = champion_of(tx.connection, known, CHAMPION)
+    # One that was promoted without a gate has no scores to be compared with.
+    incumbent = champion.version if champion is not None and not champion.is_tracked else 0
+    report: GateReport = judge(spec.evaluation, spec.gate, incumbent)
     registered = create_version(
         tx,
         ModelVersion(

@@ -80,9 +80,7 @@ class Models:
         registration.check_inputs(actor, project, spec)
         await self._governance.project(PLATFORM, project)
         started_us = self._clock.now_us()
-        await asyncio.to_thread(self._check_files, spec)
-        signed = manifest.make(self._signer, spec.files, started_us)
-        digest = await asyncio.to_thread(self._blobs.put_bytes, signed)
+        digest = await asyncio.to_thread(self.sign, spec)
 
         def keep(tx: Tx) -> ModelVersion:
             check_not_swept(tx.connection, spec.files.values(), started_us)
@@ -116,8 +114,8 @@ class Models:
     def newest_in(self, connection: Connection, project: str, model: str) -> tuple[int, int]:
         """The newest accepted version and the champion, 0 for none; inside another stage's read or write."""
         found = MODELS.find(connection, project, model)
-        champion = champion_of(connection, found, CHAMPION) if found is not None else 0
-        return newest_accepted(connection, project, model), champion
+        champion = champion_of(connection, found, CHAMPION) if found is not None else None
+        return newest_accepted(connection, project, model), champion.version if champion is not None else 0
 
     async def versions(
         self, actor: Actor, project: str, model: str, *, after: str = "", limit: int = 100
@@ -238,10 +236,15 @@ class Models:
 
     def file_of(self, version: ModelVersion, path: str) -> bytes:
         """`file` for threads that have the version already."""
-        if path == MANIFEST_FILE and not version.is_tracked:
+        if path == MANIFEST_FILE and version.manifest:
             return self._signed(version)
         digest, name = self._digest_of(version, path)
         return self._blob(digest, name)
+
+    def sign(self, spec: VersionSpec) -> str:
+        """Digest of the signed manifest of a version's files, which were looked at before. Blocks; errors as `register`."""
+        self._check_files(spec)
+        return self._blobs.put_bytes(manifest.make(self._signer, spec.files, self._clock.now_us()))
 
     def open_file(self, version: ModelVersion, path: str) -> tuple[BinaryIO, int]:
         """A file of a version, open for reading, with its size; errors as `file`. Blocks."""
@@ -265,7 +268,7 @@ class Models:
     def _digest_of(self, version: ModelVersion, path: str) -> tuple[str, str]:
         """The digest that the signed manifest names for a file, and what messages call the file."""
         name = f"file {path!r} of version {version.version} of model {version.model!r}"
-        if version.is_tracked or path not in version.spec.files:
+        if path not in version.spec.files:
             known = ", ".join(sorted((*version.spec.files, MANIFEST_FILE)))
             told = f"its files are at {version.source}" if version.is_tracked else f"files: {known}"
             raise NotFound(f"there is no {name}; {told}.", fix="Ask for one that is there.")

@@ -54,11 +54,11 @@ def drop_model(tx: Tx, model: RegisteredModel) -> None:
     MODELS.delete(tx, model.project, model.name)
 
 
-def champion_of(connection: Connection, model: RegisteredModel, alias: str) -> int:
-    """The version that the alias names if it may serve, else 0: a tracked version can be called champion and serves not."""
+def champion_of(connection: Connection, model: RegisteredModel, alias: str) -> ModelVersion | None:
+    """The version that the alias names, if it may serve."""
     number = model.aliases.get(alias, 0)
     found = VERSIONS.find(connection, model.project, version_id(model.name, number)) if number else None
-    return number if found is not None and found.state is VersionState.ACCEPTED else 0
+    return found if found is not None and found.may_serve else None
 
 
 def versions_page(connection: Connection, project: str, model: str, after: str, limit: int) -> Page[ModelVersion]:

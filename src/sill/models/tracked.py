@@ -17,7 +17,7 @@ from sill.governance.lineage import add_edge
 from sill.governance.rules import require
 from sill.models import naming
 from sill.models.origins import Origin, check_source
-from sill.models.placing import Files, LoggedModels, Placing, named
+from sill.models.placing import LoggedModels, Placing, named
 from sill.models.registry import find, fitting
 from sill.models.search import find_versions, latest_of
 from sill.models.service import Models
@@ -50,11 +50,11 @@ _NO_EVALUATION = Evaluation(metric="", rows=0, metrics={})
 class Tracked:
     """Versions of all projects, by MLflow's rules."""
 
-    def __init__(self, database: Database, models: Models, files: Files, logged: LoggedModels) -> None:
+    def __init__(self, database: Database, models: Models, placing: Placing, logged: LoggedModels) -> None:
         self._database = database
         self._models = models
         self._logged = logged
-        self._placing = Placing(database, files, logged)
+        self._placing = placing
 
     async def create(self, actor: Actor, project: str, spec: TrackedSpec, key: str = "") -> NamedVersion:
         """A new version of a model, at the address its source names.

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from sill.core.values import Value
 from sill.runs.training.types import Evaluation, GateSpec
-from sill.runtimes.types import Signature
+from sill.runtimes.types import Inspection, Signature
 
 MANIFEST_FILE = "manifest.json"
 """The signed list of a bundle's files; made by the registry."""
@@ -37,7 +37,8 @@ class GateReport(Value, frozen=True, kw_only=True):
 class VersionState(StrEnum):
     """registered → (awaiting approval) → accepted | rejected; accepted versions may serve.
 
-    A tracked version was registered with an address only, by an MLflow client: no gate judges it, and it cannot serve.
+    A tracked version was registered with an address only, by an MLflow client: no gate judges it. It may serve once it
+    was promoted, which makes a signed bundle of its file.
     """
 
     REGISTERED = "registered"
@@ -74,6 +75,22 @@ class VersionSpec(Value, frozen=True, kw_only=True):
     runtime: str = "onnx"
 
 
+class BundleFiles(Value, frozen=True, kw_only=True):
+    """Uploaded files to look at: path → blob digest; without a `runtime`, the one that takes them is found."""
+
+    files: dict[str, str]
+    runtime: str = ""
+
+
+class Inspected(Value, frozen=True, kw_only=True):
+    """What uploaded files are: the runtime that takes them, their paths in a bundle, and what the model says of itself."""
+
+    runtime: str
+    files: dict[str, str]
+    size_bytes: int
+    inspection: Inspection
+
+
 class TrackedSpec(Value, frozen=True, kw_only=True):
     """A version to register by the address of its files.
 
@@ -97,13 +114,15 @@ class Loadability(Value, frozen=True, kw_only=True):
 
     Attributes:
         flavors: as its `MLmodel` file lists them.
-        path: the ONNX file that may be promoted, relative to the source; empty without one.
+        path: the file that may be promoted, relative to the source; empty without one.
+        runtime: what loads that file.
     """
 
     is_loadable: bool
     reason: str = ""
     flavors: tuple[str, ...] = ()
     path: str = ""
+    runtime: str = ""
 
 
 class ModelVersion(Value, frozen=True, kw_only=True):
@@ -125,7 +144,7 @@ class ModelVersion(Value, frozen=True, kw_only=True):
     spec: VersionSpec
     state: VersionState
     manifest: str
-    """Blob digest of the signed manifest."""
+    """Blob digest of the signed manifest; empty for a tracked version that was not promoted."""
     gate_report: GateReport | None = None
     created_us: int = 0
     actor: str = ""
@@ -146,6 +165,11 @@ class ModelVersion(Value, frozen=True, kw_only=True):
     def is_tracked(self) -> bool:
         """True if it was registered by an address only."""
         return self.state is VersionState.TRACKED
+
+    @property
+    def may_serve(self) -> bool:
+        """True if its gate accepted it, or if it is tracked and was promoted."""
+        return self.state is VersionState.ACCEPTED or (self.is_tracked and bool(self.manifest))
 
     @property
     def address(self) -> str:

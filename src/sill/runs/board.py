@@ -6,107 +6,219 @@ thrown away at any moment, an event may come twice, and another control plane's 
 """
 
 import asyncio
+from typing import Protocol
 
+import msgspec
 from sqlalchemy import Connection
 
 from sill.core.clock import Clock, iso
+from sill.core.values import Value
+from sill.costs.types import Cost, Usage
 from sill.engines.types import Capacity
-from sill.runs import rules, store
+from sill.queues.rules import in_force, month_start_us, next_change_us, own_queue, queue_of, under_maintenance
+from sill.queues.types import Declared
+from sill.runs import following, rules
+from sill.runs.budgets import NOTHING, Amount, Budgets, Holder, Refusal, amount_of
+from sill.runs.jobs import cluster_of, job_of, resources_of, running_of
 from sill.runs.store import RUNS
 from sill.runs.types import Resources, Run, RunSpec, RunState
 from sill.scheduler.rules import Scheduler
 from sill.scheduler.types import (
-    AcceleratorType,
-    Cluster,
     Ended,
     Event,
     Job,
-    Node,
+    NodeJoined,
+    NodeLeft,
     Observed,
-    Running,
-    Slot,
+    Policy,
+    Preempt,
+    QueuesSet,
+    Standing,
     Start,
     Stopped,
     Submitted,
     Withdrawn,
 )
 from sill.stores.database import Database
-from sill.stores.database.chain import read_head
-from sill.stores.log import events_after
 
-NODE = "local"
-ACCELERATORS = "accelerators"
-"""Type of the local machine's devices; what they are does not matter where all are alike."""
-KINDS = ("run.submitted", "run.started", "run.retried", "run.finished", "run.failed", "run.cancelled")
-EVENTS_AT_ONCE = 1_000
-LEARNED_MAX = 500
-"""Run times of so many runs that ended before are learned at the start."""
+SPENT_S = 5.0
+"""What was spent is read again when something was committed, and at least this often."""
+RECONSIDERED_MAX = 100
+"""So many runs that a budget holds back are looked at again when something of their queues has ended."""
+NOTES_S = 0.5
+"""Why runs wait is written down at most this often; `why` always tells it as of now."""
+ROUNDS_MAX = 100
+"""A decision looks again when a budget held back what it chose, so many times at most."""
+
+
+class Meters(Protocol):
+    """What the board needs of costs."""
+
+    def price(self, usage: Usage) -> Cost: ...
+
+    def spent(self, connection: Connection, since_us: int) -> dict[str, tuple[float, float, float]]: ...
+
+
+class Stop(Value, frozen=True):
+    """A running run that is to be stopped: it waits again until then, or is over."""
+
+    project: str
+    run_id: str
+    reason: str
+    until_us: int
+    is_end: bool = False
+
+
+class Decision(Value, frozen=True):
+    """What to do now: (project, id) of runs to start, runs to stop, and waiting runs that are over (with why)."""
+
+    starts: list[tuple[str, str]]
+    stops: list[Stop]
+    ends: list[Stop]
+    version: str
+    """Of the declarations it was made on."""
 
 
 class Board:
     """Runs as the scheduler sees them."""
 
-    def __init__(self, database: Database, clock: Clock, capacity: Capacity) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, capacity: Capacity, costs: Meters, policy: str | Policy = "local"
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._scheduler = Scheduler(cluster_of(capacity))
+        self._costs = costs
+        cluster = cluster_of(capacity)
+        self.resources = resources_of(cluster)
+        self._nodes = {node.name: node for node in cluster.nodes}
+        self._scheduler = Scheduler(cluster, policy)
+        self._budgets = Budgets(costs.price)
+        self._declared = Declared()
+        self._queues: dict[str, str] = {}
+        self._changes_us = 0
+        self._closed: frozenset[str] = frozenset()
+        """Nodes under maintenance."""
+        self._projects: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
         """The attempt of each run that runs, as the runs count them."""
+        self._held: dict[str, Refusal] = {}
+        """Waiting runs that a budget holds back, and why."""
+        self._seen: dict[str, Amount] = {}
+        """What running runs were seen to come to, while there are budgets."""
+        self._asked_to_stop: set[str] = set()
+        self._spent_at = (-1, 0)
         self._seq = -1
         self._noted_at = -2
+        self._noted_s = -NOTES_S
         self._noted: dict[tuple[str, str], str] = {}
         self._lock = asyncio.Lock()
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the machines."""
+        return tuple(self._nodes)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What it decides with; to look at, and to fork."""
+        return self._scheduler
+
+    @property
+    def declared(self) -> Declared:
+        """Queues and bookings as they were read last."""
+        return self._declared
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait."""
+        state = self._scheduler.state
+        return len(state.entries) - len(state.running)
+
+    @property
+    def is_stopping(self) -> bool:
+        """True while runs are to be stopped for a budget."""
+        return bool(self._asked_to_stop)
+
+    @property
+    def wake_us(self) -> int:
+        """When to decide next if nothing happens; 0 for never."""
+        times = (self._scheduler.state.wake_us, self._changes_us)
+        return min((at_us for at_us in times if at_us), default=0)
 
     async def refresh(self) -> None:
         """Take in what was committed since the last time."""
         async with self._lock:
             if self._seq < 0:
-                self._seq, runs, ended = await self._database.read(_beginning)
+                news, ended = await self._database.read(following.beginning)
+                self._take_news(news)
                 for run in ended:
-                    self._take(Observed(job=job_of(run), runtime_s=(run.ended_us - run.started_us) / 1e6))
-                for run in runs:
-                    self._see(run)
+                    runtime_s = (run.ended_us - run.started_us) / 1e6
+                    self._take(Observed(job=self._job(run), runtime_s=runtime_s))
             more = True
             while more:
-                since = self._seq
-                self._seq, changed, more = await self._database.read(lambda connection: _since(connection, since))  # noqa: B023
-                for run_id, found in changed.items():
-                    if found is None:
-                        self._gone(run_id, is_success=False)
-                    else:
-                        self._see(found)
+                seq, knows = self._seq, self._attempts
+                news = await self._database.read(lambda connection: following.since(connection, seq, knows))  # noqa: B023
+                self._take_news(news)
+                more = news.is_more
+            if self._budgets.is_needed:
+                await self._measure()
 
-    def decide(self) -> list[tuple[str, str]]:
-        """Runs to start now, with their projects, in order. They hold their places; say `take_back` of one not started."""
-        entries = self._scheduler.state.entries
-        found = [
-            (entries[each.job_id].job.queue, each.job_id)
-            for each in self._scheduler.decide(self._clock.now_us())
-            if isinstance(each, Start)
-        ]
-        for _, run_id in found:
-            self._attempts[run_id] = 0  # until it is committed
-        return found
+    def decide(self) -> Decision:
+        """What to do now. Runs to start hold their places; say `take_back` of one that was not started."""
+        now_us = self._clock.now_us()
+        if self._changes_us and self._changes_us <= now_us:
+            self._declare(self._declared)
+        starts: list[tuple[str, str]] = []
+        stops: list[Stop] = []
+        ends: list[Stop] = []
+        for _ in range(ROUNDS_MAX):
+            was_held = False
+            for each in self._scheduler.decide(now_us):
+                project = self._projects[each.job_id]
+                if isinstance(each, Preempt):
+                    stops.append(Stop(project, each.job_id, f"it was stopped: it {each.reason} {each.for_job}", 1))
+                elif isinstance(each, Start):
+                    refusal = self._refusal(each.job_id)
+                    if refusal is None:
+                        self._attempts[each.job_id] = 0  # until it is committed
+                        starts.append((project, each.job_id))
+                        continue
+                    was_held = True
+                    self._hold(each.job_id, refusal)
+                    if refusal.is_end:
+                        ends.append(Stop(project, each.job_id, refusal.text, 0, is_end=True))
+            if not was_held:
+                break
+        return Decision(starts, [*stops, *self._passing()], ends, self._declared.version)
 
     def started(self, run: Run) -> None:
         """The start of an attempt was committed."""
         self._attempts[run.id] = run.attempt
 
-    async def take_back(self, project: str, run_id: str) -> None:
-        """The start could not be committed: look at the run as it is."""
-        run = await self._database.read(lambda connection: RUNS.find(connection, project, run_id))
-        if run is None:
-            self._gone(run_id, is_success=False)
-        elif run.state is RunState.QUEUED:
-            self._stopped(run)
-        else:
-            self._see(run)
+    async def take_back(self, chosen: list[tuple[str, str]]) -> None:
+        """These starts could not be committed: look at the runs as they are."""
+        found = await self._database.read(lambda connection: RUNS.find_many(connection, chosen))
+        for project, run_id in chosen:
+            run = found.get((project, run_id))
+            if run is None:
+                self._gone(run_id, is_success=False)
+            elif run.state is RunState.QUEUED:
+                self._stopped(run)
+            else:
+                self._see(run)
+
+    def note_use(self, run_id: str, usage: Usage) -> None:
+        """What a running run has used so far; it counts while there are budgets."""
+        if self._budgets.is_needed:
+            self._seen[run_id] = amount_of(self._costs.price(usage))
 
     def why(self, run_id: str) -> str:
         """Why a run waits, and when it starts once forecasts have proved right; empty if it does not wait."""
         if not self._scheduler.is_waiting(run_id):
             return ""
-        text = self._scheduler.explain(run_id).text
+        if run_id in self._held:
+            return self._held[run_id].text
+        text = self._scheduler.reason(run_id)
         start = self._scheduler.forecast(run_id)
         if start is None or not start.is_calibrated:
             return text
@@ -115,26 +227,57 @@ class Board:
     def new_reasons(self, most: int) -> dict[tuple[str, str], str]:
         """Why the first runs wait, by project and run; only what is new since the last time, and nothing if nothing
         happened since."""
-        if self._noted_at == self._seq:
+        now_s = self._clock.monotonic_s()
+        if self._noted_at == self._seq or 0 <= now_s - self._noted_s < NOTES_S:
             return {}
-        self._noted_at = self._seq
-        entries = self._scheduler.state.entries
+        self._noted_at, self._noted_s = self._seq, now_s
         reasons = {
-            (entries[run_id].job.queue, run_id): self._scheduler.explain(run_id).text
+            (self._projects[run_id], run_id): self._scheduler.reason(run_id)
             for run_id in self._scheduler.waiting(most)[:most]
         }
+        reasons |= {(self._projects[run_id], run_id): self._held[run_id].text for run_id in list(self._held)[:most]}
         new = {key: text for key, text in reasons.items() if self._noted.get(key) != text}
         self._noted = reasons
         return new
 
-    def check_possible(self, project: str, spec: RunSpec) -> None:
+    async def check_possible(self, project: str, spec: RunSpec) -> None:
         """Refuse at submission what could never start.
 
         Raises:
-            Refused: it asks for more than there is.
+            Refused: it asks for more than there is, or than its queue may ever hold.
             InvalidValue: it asks for a part of several devices.
         """
-        self._scheduler.check_possible(job_of(Run(id="", project=project, spec=spec, state=RunState.QUEUED)))
+        if self._seq < 0:
+            await self.refresh()
+        self._scheduler.check_possible(self._job(Run(id="", project=project, spec=spec, state=RunState.QUEUED)))
+
+    def queue_of(self, project: str) -> str:
+        """The queue the project's runs wait in."""
+        return self._queues.get(project) or own_queue(project, self._declared)
+
+    def standing(self) -> Standing:
+        """How the cluster, the queues and their budgets stand."""
+        holders = self._holders()
+        budgets = {queue.name: queue.budget for queue in self._declared.queues if queue.budget}
+        found = self._scheduler.standing()
+        queues = tuple(
+            msgspec.structs.replace(each, budget=budgets[each.name], spent=self._budgets.spent(each.name, holders))
+            if each.name in budgets
+            else each
+            for each in found.queues
+        )
+        return msgspec.structs.replace(found, queues=queues)
+
+    # --- what was committed -----------------------------------------------------------------------------------------
+
+    def _take_news(self, news: following.News) -> None:
+        self._seq = news.seq
+        if news.declared is not None:
+            self._declare(news.declared)
+        for run in news.changed:
+            self._see(run)
+        for run_id, is_success in news.over.items():
+            self._gone(run_id, is_success=is_success)
 
     def _see(self, run: Run) -> None:
         """Bring the scheduler in step with one run."""
@@ -142,84 +285,125 @@ class Board:
         is_running = run.id in self._scheduler.state.running
         if run.state.is_final or run.kind not in rules.KINDS:
             self._gone(run.id, is_success=run.state is RunState.FINISHED)
-        elif run.state is RunState.RUNNING:
+            return
+        self._projects[run.id] = run.project
+        if run.state is RunState.RUNNING:
             if not is_running:
-                self._take(_running(run))
+                self._take(running_of(run, self.queue_of(run.project)))
             self._attempts[run.id] = run.attempt
         elif not is_known:
-            self._take(Submitted(job=job_of(run)))
+            self._take(Submitted(job=self._job(run)))
         elif is_running and 0 < self._attempts.get(run.id, 0) < run.attempt:
             self._stopped(run)
 
     def _stopped(self, run: Run) -> None:
         attempt = self._scheduler.attempt(run.id) if run.id in self._scheduler.state.entries else 0
-        self._attempts.pop(run.id, None)
+        self._forget_attempt(run.id)
         self._take(Stopped(job_id=run.id, attempt=attempt, not_before_us=run.not_before_us))
+        self._reconsider(run.id)
 
     def _gone(self, run_id: str, *, is_success: bool) -> None:
-        self._attempts.pop(run_id, None)
+        self._forget_attempt(run_id)
+        self._held.pop(run_id, None)
         if run_id in self._scheduler.state.running:
             self._take(Ended(job_id=run_id, attempt=self._scheduler.attempt(run_id), is_success=is_success))
+            self._reconsider(run_id)
         elif run_id in self._scheduler.state.entries:
             self._take(Withdrawn(job_id=run_id))
+        self._projects.pop(run_id, None)
+
+    def _forget_attempt(self, run_id: str) -> None:
+        self._attempts.pop(run_id, None)
+        self._seen.pop(run_id, None)
+        self._asked_to_stop.discard(run_id)
 
     def _take(self, event: Event) -> None:
         self._scheduler.take(event, self._clock.now_us())
 
+    def _job(self, run: Run) -> Job:
+        return job_of(run, self.queue_of(run.project))
 
-def cluster_of(capacity: Capacity) -> Cluster:
-    """The machine of a local engine."""
-    count = int(capacity.accelerators)
-    node = Node(
-        name=NODE,
-        cpus=capacity.cpus,
-        memory_bytes=capacity.memory_bytes,
-        accelerators={ACCELERATORS: count} if count else {},
-    )
-    return Cluster(nodes=(node,), types=(AcceleratorType(name=ACCELERATORS),))
+    # --- declarations -----------------------------------------------------------------------------------------------
+
+    def _declare(self, declared: Declared) -> None:
+        """Take the queues as they hold now, move runs whose project has another queue, open and close nodes."""
+        now_us = self._clock.now_us()
+        self._declared = declared
+        self._queues = queue_of(declared)
+        self._changes_us = next_change_us(declared, now_us)
+        self._budgets.declare(declared, self.queue_of)
+        self._spent_at = (-1, 0)
+        self._take(QueuesSet(queues=in_force(declared, now_us, self.resources)))
+        closed = under_maintenance(declared, now_us)
+        for name in closed - self._closed:
+            self._take(NodeLeft(name=name, is_lost=False))
+        for name in self._closed - closed:
+            self._take(NodeJoined(node=self._nodes[name]))
+        self._closed = closed
+        for run_id in list(self._scheduler.state.entries):
+            queue = self.queue_of(self._projects[run_id])
+            if run_id in self._held or not self._scheduler.is_seated(run_id, queue):
+                self._move(run_id, queue)
+
+    def _move(self, run_id: str, queue: str) -> None:
+        """Let a run wait or run in that queue from now on; one that a budget held back is looked at again."""
+        self._held.pop(run_id, None)
+        self._scheduler.move(run_id, queue, self._clock.now_us())
+
+    # --- budgets ----------------------------------------------------------------------------------------------------
+
+    async def _measure(self) -> None:
+        """Read what was spent, if that may have changed."""
+        now_us = self._clock.now_us()
+        seq, at_us = self._spent_at
+        if seq == self._seq and 0 <= now_us - at_us < SPENT_S * 1e6:
+            return
+        self._spent_at = (self._seq, now_us)
+        since_us = month_start_us(now_us)
+        self._budgets.measure(now_us, await self._database.read(lambda c: self._costs.spent(c, since_us)))
+
+    def _holders(self) -> list[Holder]:
+        """Runs that hold their places, if any budget asks for them."""
+        if not self._budgets.is_needed:
+            return []
+        return [self._holder(job, started_us) for job, started_us in self._scheduler.running()]
+
+    def _holder(self, job: Job, started_us: int) -> Holder:
+        return Holder(
+            run_id=job.id,
+            queue=job.queue,
+            had_s=max(self._clock.now_us() - started_us, 0) / 1e6,
+            left_s=self._scheduler.left_s(job.id),
+            rate=self._budgets.rate(_needs(job)),
+            seen=self._seen.get(job.id, NOTHING),
+        )
+
+    def _refusal(self, run_id: str) -> Refusal | None:
+        """Why a run that was just given its place may not have it: a budget."""
+        if not self._budgets.is_needed:
+            return None
+        job = self._scheduler.job(run_id)
+        others = [each for each in self._holders() if each.run_id != run_id]
+        return self._budgets.refusal(job.queue, self._budgets.rate(_needs(job)), self._scheduler.left_s(run_id), others)
+
+    def _hold(self, run_id: str, refusal: Refusal) -> None:
+        self._held[run_id] = refusal
+        attempt = self._scheduler.attempt(run_id)
+        self._take(Stopped(job_id=run_id, attempt=attempt, not_before_us=refusal.until_us))
+
+    def _passing(self) -> list[Stop]:
+        """Runs to stop before a budget is passed, each once."""
+        found = self._budgets.passing(self._holders()) if self._budgets.is_needed else {}
+        fresh = {name: why for name, why in found.items() if name not in self._asked_to_stop}
+        self._asked_to_stop |= fresh.keys()
+        return [Stop(self._projects[name], name, why.text, why.until_us, why.is_end) for name, why in fresh.items()]
+
+    def _reconsider(self, run_id: str) -> None:
+        """Something ended: some runs that budgets hold back may cost less than is left by now."""
+        for held in [name for name in self._held if name != run_id][:RECONSIDERED_MAX]:
+            self._move(held, self._scheduler.job(held).queue)
 
 
-def job_of(run: Run) -> Job:
-    """What the scheduler needs to know of a run. Scripts are not stopped for others: nobody knows what they would lose."""
-    needs: Resources = run.spec.resources
-    return Job(
-        id=run.id,
-        queue=run.project,
-        user=run.actor,
-        workers=needs.workers,
-        cpus=needs.cpus,
-        memory_bytes=needs.memory_bytes,
-        accelerators=needs.accelerators,
-        level="node",
-        priority=run.spec.priority,
-        submitted_us=run.created_us,
-        not_before_us=run.not_before_us,
-        template=rules.training_of(run.spec) or run.name,
-        preemptible=False,
-    )
-
-
-def _running(run: Run) -> Running:
-    needs = run.spec.resources
-    slots = (Slot(NODE, needs.workers),)
-    accelerator = ACCELERATORS if needs.accelerators else ""
-    return Running(job=job_of(run), attempt=1, slots=slots, accelerator=accelerator, started_us=run.started_us)
-
-
-def _beginning(connection: Connection) -> tuple[int, list[Run], list[Run]]:
-    """The head of the log, all runs that wait or run, and some that ended well, the oldest first."""
-    head = read_head(connection)[0]
-    active = sorted(store.active(connection), key=lambda run: (run.created_us, run.id))
-    return head, active, store.ended_well(connection, LEARNED_MAX)
-
-
-def _since(connection: Connection, seq: int) -> tuple[int, dict[str, Run | None], bool]:
-    """How far the log was read, the runs it named as they are now, and whether there is more."""
-    head = read_head(connection)[0]
-    if head <= seq:
-        return seq, {}, False
-    found = events_after(connection, seq, "", KINDS, EVENTS_AT_ONCE, up_to=head)
-    named = {event.subject: event.project for event in found if event.data.get("kind") in rules.KINDS}
-    changed = {run_id: RUNS.find(connection, project, run_id) for run_id, project in named.items()}
-    is_more = len(found) == EVENTS_AT_ONCE
-    return (found[-1].seq if is_more else head), changed, is_more
+def _needs(job: Job) -> Resources:
+    """What the job asks for, in the runs' words."""
+    return Resources(cpus=job.cpus, memory_bytes=job.memory_bytes, accelerators=job.accelerators, workers=job.workers)

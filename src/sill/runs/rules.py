@@ -28,6 +28,7 @@ CPUS_MAX = 1_000_000.0
 MEMORY_BYTES_MIN = 1024**2
 PRIORITY_MAX = 1_000
 TIMEOUT_S_MAX = 30 * 24 * 3600.0
+START_BY_S_MAX = 30 * 24 * 3600.0
 RETRIES_MAX = 100
 SEED_MAX = 2**32 - 1
 BACKOFF_S = 1.0
@@ -53,6 +54,7 @@ def check_spec(spec: RunSpec, project: str) -> None:
     for field, given, least, most in (
         ("priority", spec.priority, -PRIORITY_MAX, PRIORITY_MAX),
         ("timeout_s", spec.timeout_s, 0, TIMEOUT_S_MAX),
+        ("start_by_s", spec.start_by_s, 0, START_BY_S_MAX),
         ("retries", spec.retries, 0, RETRIES_MAX),
         ("seed", spec.seed or 0, 0, SEED_MAX),
         ("params", len(spec.params), 0, PARAMS_MAX),
@@ -140,6 +142,7 @@ def started(run: Run, handle: str, host: str, now_us: int) -> Run:
         handle=handle,
         host=host,
         started_us=run.started_us or now_us,
+        attempt_us=now_us,
         not_before_us=0,
         exit_code=None,
     )
@@ -153,10 +156,13 @@ def after_attempt(run: Run, status: EngineStatus, now_us: int) -> Run:
         return msgspec.structs.replace(ended, state=RunState.CANCELLED, is_stopping=False)
     if status.life is Life.ENDED and status.cause == "exit" and status.exit_code == 0:
         return msgspec.structs.replace(ended, state=RunState.FINISHED, reason="")
+    if run.put_off_us:
+        return _put_off(ended, now_us)
     why = why_ended(status)
-    if run.attempt <= run.spec.retries and not _has_judged(run, status):
-        wait_s = backoff_s(run.attempt)
-        reason = f"attempt {run.attempt} of {run.spec.retries + 1} failed: {why} It is tried again after {wait_s:g} s."
+    if run.attempt - run.put_offs <= run.spec.retries and not _has_judged(run, status):
+        tries = run.attempt - run.put_offs
+        wait_s = backoff_s(tries)
+        reason = f"attempt {tries} of {run.spec.retries + 1} failed: {why} It is tried again after {wait_s:g} s."
         return msgspec.structs.replace(
             ended,
             state=RunState.QUEUED,
@@ -166,8 +172,35 @@ def after_attempt(run: Run, status: EngineStatus, now_us: int) -> Run:
             ended_us=0,
             handle="",
         )
-    tried = f" It was tried {run.attempt} times." if run.attempt > 1 else ""
+    tries = run.attempt - run.put_offs
+    tried = f" It was tried {tries} times." if tries > 1 else ""
     return msgspec.structs.replace(ended, state=RunState.FAILED, reason=f"{why}{tried}")
+
+
+def put_off(run: Run, until_us: int, reason: str) -> Run:
+    """The run that runs, being stopped to wait again until then.
+
+    Raises:
+        Conflict: it does not run any more.
+    """
+    if run.state is not RunState.RUNNING:
+        raise Conflict(f"run {run.id} is {run.state}, it cannot be put off.", fix="Look at it again.")
+    return msgspec.structs.replace(run, put_off_us=until_us, reason=reason)
+
+
+def _put_off(run: Run, now_us: int) -> Run:
+    """The run after it was stopped to wait again; it is no failure, and counts as no retry."""
+    return msgspec.structs.replace(
+        run,
+        state=RunState.QUEUED,
+        attempt=run.attempt + 1,
+        put_offs=run.put_offs + 1,
+        not_before_us=run.put_off_us if run.put_off_us > now_us else 0,
+        put_off_us=0,
+        exit_code=None,
+        ended_us=0,
+        handle="",
+    )
 
 
 def _has_judged(run: Run, status: EngineStatus) -> bool:

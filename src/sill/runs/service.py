@@ -1,24 +1,24 @@
 """Use cases of runs: submit, look, cancel, retry, explain, read output. Starting them is `workers`', deleting `retention`'s."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection
 
-from sill.core.actors import Actor
+from sill.core.actors import ANY, Actor
 from sill.core.addresses import Address
 from sill.core.clock import Clock, Ids, iso
-from sill.core.errors import Conflict, InvalidValue, NotFound
+from sill.core.errors import Conflict, InvalidValue, Limited, NotFound
 from sill.core.names import check_id
 from sill.core.settings import Settings
-from sill.costs.types import Cost, MeterRecord, Usage
+from sill.costs.types import Usage
 from sill.engines.types import Engine, Life
 from sill.governance.lineage import add_edge
 from sill.governance.rules import require
-from sill.runs import logs, rules, store
-from sill.runs.board import Board
+from sill.queues.service import visible
+from sill.runs import board, logs, rules, store
 from sill.runs.code import CODE_BYTES_MAX, check_code
 from sill.runs.experiments.store import find_by_name
 from sill.runs.store import RUNS
@@ -36,11 +36,15 @@ from sill.runs.types import (
     RunUpdate,
     View,
 )
+from sill.scheduler.types import Standing
 from sill.stores.blobs.port import Blobs
 from sill.stores.database import Database, Page, Tx
 from sill.stores.log import Log
 
 REASON_LENGTH_MAX = 10_000
+RUNS_AT_ONCE_MAX = 1_000
+WAITING_MAX = 100_000
+"""So many runs wait at most, of all projects."""
 PROVENANCE_LENGTH_MAX = 1_000_000
 
 
@@ -56,14 +60,10 @@ class JobTokens(Protocol):
     async def end_job(self, run_id: str) -> None: ...
 
 
-class Meters(Protocol):
+class Meters(board.Meters, Protocol):
     """What runs need of costs."""
 
-    def price(self, usage: Usage) -> Cost: ...
-
-    def record(
-        self, tx: Tx, project: str, kind: str, subject: str, usage: Usage, predictions: int = 0
-    ) -> MeterRecord: ...
+    def record_many(self, tx: Tx, uses: Sequence[tuple[str, str, str, Usage]]) -> None: ...
 
 
 class Runs:
@@ -95,7 +95,7 @@ class Runs:
         self.wake = asyncio.Event()
         self._log = log
         self._ids = ids
-        self.board = Board(database, clock, engine.capacity())
+        self.board = board.Board(database, clock, engine.capacity(), costs)
 
     async def submit(self, actor: Actor, project: str, spec: RunSpec, key: str = "") -> Run:
         """Queue a run.
@@ -105,18 +105,32 @@ class Runs:
             Refused: it asks for more than there is in all; it could never start.
             NotFound: its code, its parent or an input is not there.
         """
-        require(actor, "runs:write", project)
-        rules.check_spec(spec, project)
-        rules.check_work(spec)
-        self.board.check_possible(project, spec)
-        if spec.code and not await asyncio.to_thread(self.blobs.exists, spec.code):
-            raise NotFound(f"no code {spec.code}.", fix="Upload the archive first.", field="code")
+        await self._check(actor, project, (spec,))
         run_id = self._ids.new("run")
         run = await self.database.write_once(
             key, [project, spec], Run, lambda tx: store.submit(tx, actor.id, project, run_id, spec)
         )
         self.wake.set()
         return run
+
+    async def submit_many(self, actor: Actor, project: str, specs: Sequence[RunSpec], key: str = "") -> tuple[Run, ...]:
+        """Queue several runs in one commit: all of them or none.
+
+        Raises:
+            InvalidValue: there are too many, or a field is outside what is allowed.
+            Limited: too many wait already.
+            Refused: one asks for more than there is in all, or than its queue may ever hold; it could never start.
+            NotFound: the code, the parent or an input of one is not there.
+        """
+        await self._check(actor, project, specs)
+        wanted = [(self._ids.new("run"), spec) for spec in specs]
+
+        def work(tx: Tx) -> tuple[Run, ...]:
+            return tuple(store.submit_many(tx, actor.id, project, wanted))
+
+        runs = await self.database.write_once(key, [project, specs], tuple[Run, ...], work)
+        self.wake.set()
+        return runs
 
     async def run(self, actor: Actor, project: str, run_id: str) -> Run:
         """One run."""
@@ -199,6 +213,18 @@ class Runs:
         elif run.state is RunState.FINISHED:
             text = "it finished"
         return Reason(run_id=run_id, state=run.state, text=text)
+
+    async def standing(self, actor: Actor) -> Standing:
+        """How the cluster and its queues stand; of other tenants' queues nothing is shown."""
+        require(actor, "queues:read")
+        await self.board.refresh()
+        found = self.board.standing()
+        seen = {queue.name for queue in visible(actor, self.board.declared)}
+        seen |= {self.board.queue_of(project) for project in actor.projects}
+        is_all = ANY in actor.projects
+        return msgspec.structs.replace(
+            found, queues=tuple(queue for queue in found.queues if is_all or queue.name in seen)
+        )
 
     async def logs(self, actor: Actor, project: str, run_id: str, offset: int = 0, wait_s: float = 0.0) -> LogChunk:
         """Output from `offset` bytes on; waits up to `wait_s` for more if there is none."""
@@ -293,6 +319,24 @@ class Runs:
         require(actor, "runs:write", project)
         digest, _ = await self.blobs.put_stream(body, CODE_BYTES_MAX)
         return await asyncio.to_thread(check_code, self.blobs, digest)
+
+    async def _check(self, actor: Actor, project: str, specs: Sequence[RunSpec]) -> None:
+        """Refuse what may not wait: see `submit_many`."""
+        require(actor, "runs:write", project)
+        if not 1 <= len(specs) <= RUNS_AT_ONCE_MAX:
+            raise InvalidValue(f"{len(specs)} runs at once; 1 to {RUNS_AT_ONCE_MAX:,} may be.", field="runs")
+        if self.board.waiting + len(specs) > WAITING_MAX:
+            raise Limited(
+                f"{self.board.waiting} runs wait already; at most {WAITING_MAX} may.",
+                fix="Submit more when some are done.",
+            )
+        for spec in specs:
+            rules.check_spec(spec, project)
+            rules.check_work(spec)
+            await self.board.check_possible(project, spec)
+        for code in {spec.code for spec in specs if spec.code}:
+            if not await asyncio.to_thread(self.blobs.exists, code):
+                raise NotFound(f"no code {code}.", fix="Upload the archive first.", field="code")
 
     async def _look(self, project: str, run_id: str) -> Run:
         check_id(run_id)

@@ -1,13 +1,16 @@
 """Queries on runs: those that wait or run, a run with all under it, and what deletion and tags change."""
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection, Index, select
 
-from sill.core.errors import InvalidValue, Limited, NotFound
+from sill.core.errors import InvalidValue, NotFound
 from sill.runs import described, rules
 from sill.runs.experiments import store as experiments
 from sill.runs.experiments.rules import artifact_uri
 from sill.runs.experiments.rules import check_active as check_experiment_active
+from sill.runs.experiments.types import Experiment
 from sill.runs.tracking import store as tracking
 from sill.runs.types import Batch, Lifecycle, Provenance, Run, RunSpec, RunState
 from sill.stores.database import Documents, Tx
@@ -19,7 +22,6 @@ RUNS: Documents[Run] = Documents(
     columns=("state", "experiment", "kind", "parent_id"),
     plain=("experiment_id", "lifecycle", "name", "user", "started_us", "ended_us", "deleted_us"),
 )
-WAITING_MAX = 10_000
 TREE_MAX = 10_000
 _SCHEDULED = Index("runs_scheduled", RUNS.table.c.state, RUNS.table.c.kind)
 _LISTED = Index(
@@ -48,28 +50,54 @@ def ended_well(connection: Connection, limit: int) -> list[Run]:
     return [run for run in found if run is not None]
 
 
+def ended_since(connection: Connection, since_us: int, limit: int) -> list[Run]:
+    """Runs on an engine of ours that were over since then, of all projects, the newest `limit` of them. For workers."""
+    t = RUNS.table
+    states = [RunState.FINISHED.value, RunState.FAILED.value, RunState.CANCELLED.value]
+    query = select(t.c.project, t.c.key).where(
+        t.c.state.in_(states), t.c.kind.in_(rules.KINDS), t.c.ended_us >= since_us
+    )
+    rows = connection.execute(query.order_by(t.c.ended_us.desc()).limit(limit)).all()
+    return list(RUNS.find_many(connection, [(row.project, row.key) for row in rows]).values())
+
+
 def submit(tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec) -> Run:
     """Keep a new run that waits.
 
     Raises:
-        Limited: too many wait already.
         NotFound: its parent is not in the project.
     """
-    waiting = RUNS.count(tx.connection, state=RunState.QUEUED, kind=rules.KINDS)
-    if waiting >= WAITING_MAX:
-        raise Limited(f"{waiting} runs wait already; at most {WAITING_MAX} may.", fix="Submit more when some are done.")
-    run = new_run(tx, actor_id, project, run_id, spec)
-    kept = RUNS.create(tx, run)
-    tracking.log(tx, project, run_id, Batch(params=spec.params, tags=spec.tags))
-    tx.emit("run.submitted", project, run_id, actor_id, **facts(kept))
-    return kept
+    return submit_many(tx, actor_id, project, [(run_id, spec)])[0]
 
 
-def new_run(tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec) -> Run:
-    """A run as it is before anything happened to it."""
+def submit_many(tx: Tx, actor_id: str, project: str, wanted: Sequence[tuple[str, RunSpec]]) -> list[Run]:
+    """Keep new runs that wait, by id.
+
+    Raises:
+        NotFound: a parent is not in the project.
+    """
+    known: dict[str, Experiment] = {}
+    runs = RUNS.create_many(tx, [new_run(tx, actor_id, project, run_id, spec, known) for run_id, spec in wanted])
+    for run in runs:
+        if run.spec.params or run.spec.tags:
+            tracking.log(tx, project, run.id, Batch(params=run.spec.params, tags=run.spec.tags))
+        tx.emit("run.submitted", project, run.id, actor_id, **facts(run))
+    return runs
+
+
+def new_run(
+    tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec, known: dict[str, Experiment] | None = None
+) -> Run:
+    """A run as it is before anything happened to it.
+
+    Args:
+        known: experiments by name that were looked up in this transaction.
+    """
     if spec.parent_id:
         RUNS.get(tx.connection, project, spec.parent_id)
-    experiment = experiments.ensure(tx, project, spec.experiment, actor_id)
+    experiment = (known or {}).get(spec.experiment) or experiments.ensure(tx, project, spec.experiment, actor_id)
+    if known is not None:
+        known[spec.experiment] = experiment
     return Run(
         id=run_id,
         project=project,
@@ -80,6 +108,7 @@ def new_run(tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec) -> 
         parent_id=spec.parent_id,
         name=spec.name or rules.script_name(spec.command) or run_id,
         created_us=tx.now_us,
+        start_by_us=tx.now_us + round(spec.start_by_s * 1e6) if spec.start_by_s else 0,
         actor=actor_id,
         provenance=Provenance(code=spec.code, seed=spec.seed),
         experiment_id=experiment.id,
@@ -95,6 +124,18 @@ def facts(run: Run) -> dict[str, str]:
 def keep_ended(tx: Tx, run: Run, actor_id: str) -> Run:
     """Keep what a run became after an attempt or a cancellation, with its event; runs under a lost parent end with it."""
     kept = RUNS.replace(tx, run)
+    _tell_ended(tx, run, actor_id)
+    return kept
+
+
+def keep_all_ended(tx: Tx, changes: Sequence[tuple[Run, Run]], actor_id: str) -> None:
+    """`keep_ended` for many runs, each as it was read in this transaction and as it is to be kept."""
+    RUNS.replace_many(tx, changes)
+    for _, run in changes:
+        _tell_ended(tx, run, actor_id)
+
+
+def _tell_ended(tx: Tx, run: Run, actor_id: str) -> None:
     kind = "run.retried" if run.state is RunState.QUEUED else f"run.{run.state}"
     more = {"reason": run.reason, "attempt": run.attempt, "exit_code": run.exit_code}
     tx.emit(kind, run.project, run.id, actor_id, **facts(run), **more)
@@ -102,7 +143,6 @@ def keep_ended(tx: Tx, run: Run, actor_id: str) -> Run:
         for child in RUNS.every(tx.connection, run.project, parent_id=run.id):
             if not child.state.is_final and not child.is_stopping:
                 cancel(tx, child, f"its parent {run.id}", actor_id)
-    return kept
 
 
 def cancel(tx: Tx, run: Run, who: str, actor_id: str) -> Run:

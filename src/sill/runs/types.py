@@ -67,6 +67,8 @@ class RunSpec(Value, frozen=True, kw_only=True):
         timeout_s: 0 means none.
         retries: how often a failed attempt is repeated.
         resume: keep the working folder for the next attempt, so that the script finds its checkpoints.
+        preemptible: it may be stopped for others, and then waits again; it goes on from its checkpoints.
+        start_by_s: it may wait so long after its submission for power that costs or emits less; 0 to start as soon as it can.
     """
 
     name: str = ""
@@ -85,6 +87,8 @@ class RunSpec(Value, frozen=True, kw_only=True):
     timeout_s: float = 0.0
     retries: int = 0
     resume: bool = True
+    preemptible: bool = False
+    start_by_s: float = 0.0
     seed: int | None = None
 
 
@@ -118,6 +122,14 @@ class Run(Value, frozen=True, kw_only=True):
     started_us: int = 0
     ended_us: int = 0
     not_before_us: int = 0
+    start_by_us: int = 0
+    """Until when it may wait for cheaper or cleaner power; 0 for not at all."""
+    attempt_us: int = 0
+    """When the last attempt started."""
+    put_off_us: int = 0
+    """It is being stopped to wait again, until then at least; 0 if not."""
+    put_offs: int = 0
+    """How many attempts ended that way; they are no retries."""
     exit_code: int | None = None
     actor: str = ""
     host: str = ""

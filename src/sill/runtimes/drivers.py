@@ -1,18 +1,25 @@
 """The port of a runtime: what makes one model answer. Drivers register in the entry point group `sill.runtime`."""
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol, runtime_checkable
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from sill.core.errors import NotFound, PluginMissing, TooLarge
+from sill.core.errors import InvalidValue, NotFound, PluginMissing, Refused, TooLarge, Unavailable, UnsupportedType
+from sill.core.names import shorten
 from sill.runtimes.types import Signature
+from sill.safety.formats import ModelFormat, Source, identify
+from sill.safety.strict_json import decode
 
 MODEL_BYTES_MAX = 2 * 1024**3
 """Largest model file that is read; the limit of one protocol buffer message."""
+SPEC_BYTES_MAX = 1024 * 1024
+"""Largest description (`callable.json`, `pipeline.json` ...) that is read."""
 Files = Callable[[str], AbstractContextManager[BinaryIO]]
 """Opens a file of a bundle by its path; NotFound if there is none."""
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -74,12 +81,23 @@ class Driver(Runtime, Protocol):
     Attributes:
         model_file: the file every bundle of this runtime has.
         is_isolated: its library answers in a process of its own: a crash there fails that model's requests only.
-        runs_code: its bundles carry code, which only an admin of models may register and only a confined process runs.
+        runs_code: its bundles carry code, which only an admin of models may register.
+        must_confine: it is not run where its process cannot be confined: its files are programs, not only numbers.
     """
 
     model_file: ClassVar[str]
     is_isolated: ClassVar[bool]
     runs_code: ClassVar[bool]
+    must_confine: ClassVar[bool]
+
+    @staticmethod
+    def warm() -> None:
+        """Import what a load needs; called once, in the process whose copies load and answer.
+
+        Raises:
+            PluginMissing: a library is not installed. Whoever loads is told so again.
+        """
+        ...
 
     @staticmethod
     def check(files: Files) -> None:
@@ -91,18 +109,70 @@ class Driver(Runtime, Protocol):
         ...
 
 
-def library(module: str, runtime: str) -> Any:
+class Held:
+    """What the drivers have in common: one model, or none; its signature, and the bytes it takes."""
+
+    is_isolated = True
+    runs_code = False
+    must_confine = False
+
+    def __init__(self) -> None:
+        self._signature: Signature | None = None
+        self._size_bytes = 0
+
+    @staticmethod
+    def warm() -> None:
+        """See `Driver.warm`: nothing is needed."""
+
+    def signature(self) -> Signature:
+        """See `Runtime.signature`."""
+        return loaded(self._signature)
+
+    def memory_bytes(self) -> int:
+        """See `Runtime.memory_bytes`: as much as its files have."""
+        return self._size_bytes
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._signature = None
+        self._size_bytes = 0
+
+
+def loaded(model: T | None) -> T:
+    """The model, if there is one.
+
+    Raises:
+        Unavailable: nothing was loaded.
+    """
+    if model is None:
+        raise Unavailable("no model is loaded.", fix="Call load first.")
+    return model
+
+
+def library(module: str, runtime: str, *, without: Iterable[str] = ()) -> Any:
     """A library, imported now.
 
+    Args:
+        without: other libraries that it would import although nothing here needs them; whoever does has them later.
     Raises:
         PluginMissing: it is not installed.
     """
+    hidden = {name for name in without if name not in sys.modules}
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: an ImportError, as if it were not there
     try:
         return import_module(module)
     except ImportError as missing:
         raise PluginMissing(
             f"the runtime {runtime!r} needs {missing.name or module}.", fix=f"pip install 'sill[{runtime}]'"
         ) from missing
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
+
+
+def cannot_load(name: str, broken: Exception, fix: str = "Export it again.") -> Refused:
+    """What a library's error about a file becomes: each raises classes of its own."""
+    return Refused(f"{name} cannot load the model: {shorten(str(broken), 200)}.", fix=fix)
 
 
 def model_path(bundle: Path, name: str) -> Path:
@@ -127,3 +197,42 @@ def files_of(folder: Path) -> Files:
         return model_path(folder, path).open("rb")
 
     return opened
+
+
+def read_model(bundle: Path | bytes, name: str) -> bytes:
+    """The model file's bytes. Errors as `model_path`."""
+    return bundle if isinstance(bundle, bytes) else model_path(bundle, name).read_bytes()
+
+
+def folder_of(bundle: Path | bytes, what: str) -> Path:
+    """The bundle, for a runtime whose model is several files.
+
+    Raises:
+        InvalidValue: it is one file.
+    """
+    if isinstance(bundle, bytes):
+        raise InvalidValue(f"{what}, not one file.", fix="Give the folder.")
+    return bundle
+
+
+def check_format(source: Source, name: str, *formats: ModelFormat) -> None:
+    """Check a model file's whole structure.
+
+    Raises:
+        UnsupportedType: it is of none of the formats.
+        InvalidValue: it is, and not sound.
+    """
+    if (found := identify(source)) not in formats:
+        raise UnsupportedType(f"{name} is {found}; {', '.join(formats)} are allowed.", fix="Export the model again.")
+
+
+def read_spec(file: BinaryIO, kind: type[T], name: str) -> T:
+    """A bundle's description of itself.
+
+    Raises:
+        InvalidValue: it cannot be read, or is too long.
+    """
+    content = file.read(SPEC_BYTES_MAX + 1)
+    if len(content) > SPEC_BYTES_MAX:
+        raise InvalidValue(f"{name} has more than {SPEC_BYTES_MAX} bytes.", field=name)
+    return decode(content, kind)

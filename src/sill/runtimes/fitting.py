@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sill.core.errors import InvalidValue
+from sill.core.errors import InvalidValue, Refused
 from sill.core.names import shorten
-from sill.runtimes.types import TensorSpec
+from sill.runtimes.types import Signature, TensorSpec
 
 NUMPY = {
     **{f"FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
@@ -30,6 +30,36 @@ def fit(specs: tuple[TensorSpec, ...], inputs: Mapping[str, Any]) -> dict[str, A
     if unknown := sorted(set(inputs) - set(fed)):
         raise InvalidValue(f"input {shorten(unknown[0])!r} is not known; the model takes {known}.")
     return fed
+
+
+def zeros(spec: TensorSpec) -> Any:
+    """A row of zeros (empty texts) for a tensor; free dimensions are one."""
+    import numpy as np
+
+    shape = tuple(max(size, 1) for size in spec.shape)
+    return np.full(shape, "", object) if spec.datatype == "BYTES" else np.zeros(shape, NUMPY[spec.datatype])
+
+
+def unanswerable(refused: Exception) -> InvalidValue:
+    """What a library's error about an input becomes: each raises classes of its own."""
+    return InvalidValue(
+        f"the model could not answer these inputs: {shorten(str(refused), 200)}.", fix="Compare the signature."
+    )
+
+
+def named(signature: Signature, answer: Any) -> dict[str, Any]:
+    """A model's own answer, with exactly the outputs its signature names, in their types.
+
+    Raises:
+        Refused: it is something else.
+    """
+    import numpy as np
+
+    names = [spec.name for spec in signature.outputs]
+    if not isinstance(answer, Mapping) or set(answer) != set(names):
+        given = ", ".join(map(str, answer)) if isinstance(answer, Mapping) else type(answer).__name__
+        raise Refused(f"the model gave {shorten(given)}, its signature names {shorten(', '.join(names))}.")
+    return {spec.name: np.asarray(answer[spec.name]).astype(NUMPY[spec.datatype]) for spec in signature.outputs}
 
 
 def _fit(spec: TensorSpec, inputs: Mapping[str, Any], known: str) -> Any:

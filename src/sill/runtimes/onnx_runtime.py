@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from sill.core.errors import InvalidValue, Refused, Unavailable
-from sill.core.names import shorten
-from sill.runtimes.drivers import Files, model_path
-from sill.runtimes.fitting import fit
+from sill.core.errors import InvalidValue, Refused
+from sill.runtimes.drivers import Files, Held, cannot_load, loaded, read_model
+from sill.runtimes.fitting import NUMPY, fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.formats import check_onnx
 
@@ -42,7 +41,7 @@ TYPES = {
 }
 
 
-class OnnxRuntime:
+class OnnxRuntime(Held):
     """One ONNX model in this process.
 
     Args:
@@ -51,15 +50,17 @@ class OnnxRuntime:
 
     model_file = MODEL_FILE
     is_isolated = False
-    runs_code = False
 
     def __init__(self, threads: int = THREADS) -> None:
+        super().__init__()
         self._threads = threads
-        self._session: Any = None
-        self._signature: Signature | None = None
+        self._run: Any = None
+        self._name = ""
+        self._dtype: Any = None
+        self._inner: tuple[int, ...] = ()
         self._inputs: tuple[TensorSpec, ...] = ()
+        self._texts: tuple[str, ...] = ()
         self._outputs: list[str] = []
-        self._size_bytes = 0
 
     @staticmethod
     def check(files: Files) -> None:
@@ -69,46 +70,57 @@ class OnnxRuntime:
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`. The file is checked (operators, external data, size) before the library sees it."""
-        data = bundle if isinstance(bundle, bytes) else model_path(bundle, MODEL_FILE).read_bytes()
+        data = read_model(bundle, MODEL_FILE)
         check_onnx(data)
-        self._session = _session(data, device, self._threads)
+        session = _session(data, device, self._threads)
         self._size_bytes = len(data)
-        self._signature = _signature(self._session)
+        self._signature = _signature(session)
         self._inputs = self._signature.inputs
+        self._texts = tuple(spec.name for spec in self._inputs if spec.datatype == "BYTES")
         self._outputs = [tensor.name for tensor in self._signature.outputs]
+        self._learn_plain(self._inputs)
+        self._run = session._sess.run  # the wrapper's checks cost as much as a small model, and `fit` has made them
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`."""
-        session = self._loaded()
-        fed = fit(self._inputs, inputs)
+        run = loaded(self._run)
+        fed = inputs if self._fits(inputs) else fit(self._inputs, inputs)
+        for name in self._texts:
+            check_text(name, fed[name])
         try:
-            answers = session.run(self._outputs, fed)
+            answers = run(self._outputs, fed, None)
         except Exception as refused:  # the library raises its own classes, all of them about this input
-            raise InvalidValue(
-                f"the model could not answer these inputs: {shorten(str(refused), 200)}.", fix="Compare the signature."
-            ) from refused
+            raise unanswerable(refused) from refused
         return dict(zip(self._outputs, answers, strict=True))
-
-    def signature(self) -> Signature:
-        """See `Runtime.signature`."""
-        self._loaded()
-        if self._signature is None:
-            raise Unavailable("no model is loaded.", fix="Call load first.")
-        return self._signature
-
-    def memory_bytes(self) -> int:
-        """See `Runtime.memory_bytes`: ONNX Runtime keeps the weights once, and little beside."""
-        return self._size_bytes
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        self._session = self._signature = None
-        self._size_bytes = 0
+        super().close()
+        self._run = None
 
-    def _loaded(self) -> Any:
-        if self._session is None:
-            raise Unavailable("no model is loaded.", fix="Call load first.")
-        return self._session
+    def _learn_plain(self, inputs: tuple[TensorSpec, ...]) -> None:
+        import numpy as np
+
+        spec = inputs[0]
+        if len(inputs) == 1 and spec.shape[:1] == (-1,) and -1 not in spec.shape[1:]:
+            self._name, self._dtype, self._inner = spec.name, np.dtype(NUMPY[spec.datatype]), spec.shape[1:]
+
+    def _fits(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the inputs are the one of a model with fixed inner sizes, in its very type: nothing is left to fit."""
+        array = inputs.get(self._name) if len(inputs) == 1 else None
+        if array is None or getattr(array, "dtype", None) is not self._dtype:
+            return False
+        return bool(array.ndim == len(self._inner) + 1 and array.shape[1:] == self._inner)
+
+
+def check_text(name: str, array: Any) -> None:
+    """Refuse bytes that are no text: the library would take how Python shows them for what they are.
+
+    Raises:
+        InvalidValue: there are some.
+    """
+    if any(isinstance(value, bytes) for value in array.reshape(-1).tolist()):
+        raise InvalidValue(f"input {name!r} holds bytes that are no UTF-8 text, which ONNX takes only.", field=name)
 
 
 def _session(data: bytes, device: str, threads: int) -> Any:
@@ -129,9 +141,7 @@ def _session(data: bytes, device: str, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(data, options, providers=[(provider, number)])
     except Exception as broken:  # the library raises its own classes, all of them about this file
-        raise Refused(
-            f"ONNX Runtime cannot load the model: {shorten(str(broken), 200)}.", fix="Export it again."
-        ) from broken
+        raise cannot_load("ONNX Runtime", broken) from broken
 
 
 def _signature(session: Any) -> Signature:

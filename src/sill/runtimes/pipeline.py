@@ -9,18 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sill.core.errors import InvalidValue, NotFound, Unavailable
+from sill.core.errors import InvalidValue, NotFound
 from sill.core.names import shorten
-from sill.core.plugins import find
 from sill.core.values import Value
-from sill.runtimes.drivers import Driver, Files, Runtime, model_path
+from sill.runtimes.drivers import Driver, Files, Held, Runtime, files_of, folder_of, loaded, read_spec
 from sill.runtimes.fitting import NUMPY, fit
+from sill.runtimes.port import driver
 from sill.runtimes.types import Signature
 from sill.safety.paths import check_relative
-from sill.safety.strict_json import decode
 
 MODEL_FILE = "pipeline.json"
-SPEC_BYTES_MAX = 1024 * 1024
 STEPS_MAX = 32
 SOURCES_MAX = 32
 
@@ -42,14 +40,13 @@ class PipelineSpec(Value, frozen=True, kw_only=True):
     signature: Signature
 
 
-class Pipeline:
+class Pipeline(Held):
     """The steps, loaded, in an order in which each finds its inputs."""
 
     model_file = MODEL_FILE
-    is_isolated = True
-    runs_code = False
 
     def __init__(self) -> None:
+        super().__init__()
         self._spec: PipelineSpec | None = None
         self._order: tuple[Step, ...] = ()
         self._models: dict[str, Runtime] = {}
@@ -57,25 +54,22 @@ class Pipeline:
     @staticmethod
     def check(files: Files) -> None:
         """See `Driver.check`: of the description, and of each step's own files. A step that is code is refused."""
-        with files(MODEL_FILE) as opened:
-            spec = read_spec(opened.read(SPEC_BYTES_MAX + 1))
-        for step in in_order(spec):
+        for step in in_order(_spec(files)):
             _driver(step).check(lambda path, folder=step.folder: files(f"{folder}/{path}"))  # type: ignore[misc]
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`."""
-        if isinstance(bundle, bytes):
-            raise InvalidValue("a pipeline is a folder: its description and its steps.", fix="Give the folder.")
-        spec = read_spec(model_path(bundle, MODEL_FILE).read_bytes())
+        folder = folder_of(bundle, "a pipeline is a folder: its description and its steps")
+        spec = _spec(files_of(folder))
         self._order = in_order(spec)
         for step in self._order:
             self._models[step.name] = _driver(step)()
-            self._models[step.name].load(bundle / step.folder, device)
-        self._spec = spec
+            self._models[step.name].load(folder / step.folder, device)
+        self._spec, self._signature = spec, spec.signature
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`."""
-        spec = self._loaded()
+        spec = loaded(self._spec)
         held = dict(fit(spec.signature.inputs, inputs))
         for step in self._order:
             answer = self._models[step.name].infer({name: _at(held, source) for name, source in step.inputs.items()})
@@ -85,35 +79,26 @@ class Pipeline:
             name: _joined([_at(held, place) for place in places], kinds[name]) for name, places in spec.outputs.items()
         }
 
-    def signature(self) -> Signature:
-        """See `Runtime.signature`."""
-        return self._loaded().signature
-
     def memory_bytes(self) -> int:
         """See `Runtime.memory_bytes`."""
         return sum(model.memory_bytes() for model in self._models.values())
 
     def close(self) -> None:
         """See `Runtime.close`."""
+        super().close()
         for model in self._models.values():
             model.close()
         self._spec, self._models = None, {}
 
-    def _loaded(self) -> PipelineSpec:
-        if self._spec is None:
-            raise Unavailable("no model is loaded.", fix="Call load first.")
-        return self._spec
 
-
-def read_spec(content: bytes) -> PipelineSpec:
+def _spec(files: Files) -> PipelineSpec:
     """What `pipeline.json` says.
 
     Raises:
         InvalidValue: it cannot be read, or has too many steps, a name twice, or outputs that its signature does not name.
     """
-    if len(content) > SPEC_BYTES_MAX:
-        raise InvalidValue(f"{MODEL_FILE} has more than {SPEC_BYTES_MAX} bytes.", field=MODEL_FILE)
-    spec = decode(content, PipelineSpec)
+    with files(MODEL_FILE) as opened:
+        spec = read_spec(opened, PipelineSpec, MODEL_FILE)
     names = [step.name for step in spec.steps]
     if not 1 <= len(names) <= STEPS_MAX or len(set(names)) != len(names) or not all(map(str.isidentifier, names)):
         raise InvalidValue(f"a pipeline has 1 to {STEPS_MAX} steps, each of its own plain name.", field=MODEL_FILE)
@@ -163,7 +148,7 @@ def _giver(place: str) -> str:
 
 def _driver(step: Step) -> type[Driver]:
     try:
-        found: type[Driver] = find("runtime", step.runtime)
+        found = driver(step.runtime)
     except NotFound as unknown:
         raise InvalidValue(f"there is no runtime {shorten(step.runtime)!r}.", fix=unknown.fix) from unknown
     if found.runs_code or found.model_file == MODEL_FILE:

@@ -1,14 +1,21 @@
 """Opens runtimes by name. Which model answers which request is the business of `endpoints`."""
 
+import time
 from pathlib import Path
+from typing import Any
 
-from sill.core.plugins import find
+from sill.core import plugins
+from sill.core.errors import SillError
 from sill.runtimes.drivers import Driver, Runtime, Streams
+from sill.runtimes.fitting import zeros
 from sill.runtimes.process import WorkerRuntime
+from sill.runtimes.types import Inspection
 
-__all__ = ["PORT", "Runtime", "Streams", "driver", "open_runtime"]
+__all__ = ["PORT", "Runtime", "Streams", "driver", "inspect", "names", "open_runtime"]
 
 PORT = "runtime"
+INSPECTED_TIMES = 20
+"""Rows that a model is asked when it is looked at."""
 
 
 def driver(name: str) -> type[Driver]:
@@ -17,7 +24,7 @@ def driver(name: str) -> type[Driver]:
     Raises:
         NotFound: nobody registered the name.
     """
-    found: type[Driver] = find(PORT, name)
+    found: type[Driver] = plugins.find(PORT, name)
     return found
 
 
@@ -31,7 +38,41 @@ def open_runtime(name: str, bundle: Path | bytes, device: str = "cpu") -> Runtim
         PluginMissing: its library is not installed.
     """
     found = driver(name)
-    place = f"{found.__module__}:{found.__qualname__}"
-    made = WorkerRuntime(place, found.model_file, must_confine=found.runs_code) if found.is_isolated else found()
+    made = _in_a_worker(found) if found.is_isolated else found()
     made.load(bundle, device)
     return made
+
+
+def names() -> tuple[str, ...]:
+    """Every runtime that is registered."""
+    return plugins.names(PORT)
+
+
+def inspect(name: str, bundle: Path) -> Inspection:
+    """What a model says of itself: loaded in a confined process, which ends at once. Errors as `open_runtime`."""
+    made = _in_a_worker(driver(name))
+    try:
+        made.load(bundle)
+        signature = made.signature()
+        latency_ms = _latency_ms(made, {spec.name: zeros(spec) for spec in signature.inputs})
+        return Inspection(signature=signature, memory_bytes=made.memory_bytes(), latency_ms_p99=latency_ms)
+    finally:
+        made.close()
+
+
+def _latency_ms(runtime: Runtime, row: dict[str, Any]) -> float | None:
+    """The 99th percentile of how long a row takes, of a few; None if it cannot be answered."""
+    taken_ms = []
+    try:
+        for _ in range(INSPECTED_TIMES):
+            started_s = time.perf_counter()
+            runtime.infer(row)
+            taken_ms.append((time.perf_counter() - started_s) * 1e3)
+    except SillError:
+        return None
+    return sorted(taken_ms[1:])[-1]  # the first makes what the others find
+
+
+def _in_a_worker(found: type[Driver]) -> WorkerRuntime:
+    place = f"{found.__module__}:{found.__qualname__}"
+    return WorkerRuntime(place, found.model_file, must_confine=found.must_confine)

@@ -1,33 +1,25 @@
 """A model in a process of its own, behind the port: its crash fails its requests only, and closing it frees its memory."""
 
-import os
+import select
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sill.core.errors import InvalidValue, NotFound, Refused, SillError, TooLarge, Unavailable
-from sill.core.names import shorten
 from sill.runtimes import wire
+from sill.runtimes.drivers import loaded
+from sill.runtimes.nursery import nursery_of
 from sill.runtimes.types import Signature
 
 LOAD_S_MAX = 120.0
 ANSWER_S_MAX = 60.0
 """A worker that takes longer for an answer is ended, and started again for the next question."""
-MEMORY_BYTES_MAX = 8 * 1024**3
-"""Data a worker may hold."""
 CRASHES_MAX = 20
 """Crashes in a row after which a model is left down: it answers nobody, and starts cost."""
-_BOOT = "import sys; sys.path.append(sys.argv.pop()); from sill.runtimes.worker import main; main()"
-_SOURCES = str(Path(__file__).resolve().parents[2])
-_STARTER = ThreadPoolExecutor(1, "sill-worker-starter")
-"""One thread starts every worker and never ends: a worker dies with the thread that started it."""
 
 
 class WorkerRuntime:
@@ -37,10 +29,12 @@ class WorkerRuntime:
         driver: the driver's class, as `module:Class`; the worker imports it.
         model_file: the file that `load` with bytes stands for.
         must_confine: refuse to run where the process cannot be confined: for code, not only files.
+        python: the interpreter that has the driver's library; this process's own when left out.
     """
 
-    def __init__(self, driver: str, model_file: str, *, must_confine: bool) -> None:
+    def __init__(self, driver: str, model_file: str, *, must_confine: bool, python: str = "") -> None:
         self._driver = driver
+        self._nursery = nursery_of(driver, python)
         self._model_file = model_file
         self._must_confine = must_confine
         self._lock = threading.Lock()
@@ -48,7 +42,7 @@ class WorkerRuntime:
         self._folder: Path | None = None
         self._device = "cpu"
         self._signature: Signature | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
         self._line: socket.socket | None = None
         self._crashes = 0
 
@@ -98,20 +92,16 @@ class WorkerRuntime:
 
     def signature(self) -> Signature:
         """See `Runtime.signature`."""
-        if self._signature is None:
-            raise _nothing_loaded()
-        return self._signature
+        return loaded(self._signature)
 
     def memory_bytes(self) -> int:
-        """See `Runtime.memory_bytes`: what the worker holds in memory now."""
+        """See `Runtime.memory_bytes`: what the worker alone holds now, and what its end frees."""
         import psutil
 
-        process = self._process
-        if process is None or process.poll() is not None:
-            return 0
+        pid = self._pid
         try:
-            return int(psutil.Process(process.pid).memory_info().rss)
-        except psutil.NoSuchProcess:
+            return int(psutil.Process(pid).memory_full_info().uss) if pid else 0
+        except psutil.Error:
             return 0
 
     def close(self) -> None:
@@ -137,9 +127,8 @@ class WorkerRuntime:
 
     def _ready(self) -> None:
         """A worker that died is started again: the model is sound, one question was not."""
-        if self._folder is None:
-            raise _nothing_loaded()
-        if self._process is None or self._process.poll() is not None:
+        loaded(self._folder)
+        if self._line is None or _has_ended(self._line):
             if self._crashes >= CRASHES_MAX:
                 raise Unavailable(
                     f"the model's worker died {self._crashes} times in a row.", fix="Register a version that does not."
@@ -148,9 +137,10 @@ class WorkerRuntime:
 
     def _start(self) -> None:
         self._end()
+        scratch = Path(loaded(self._own).name).resolve() / "scratch"
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = _STARTER.submit(self._spawn, theirs).result()
+            self._pid = self._nursery.start(theirs, loaded(self._folder), scratch, must_confine=self._must_confine)
         self._line = ours
         head, _ = self._ask(wire.Head(kind="load", driver=self._driver, device=self._device), {}, LOAD_S_MAX)
         if head.failure is not None:
@@ -158,25 +148,9 @@ class WorkerRuntime:
             raise wire.as_error(head.failure)
         self._signature = head.signature
 
-    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
-        if self._own is None or self._folder is None:
-            raise _nothing_loaded()
-        scratch = Path(self._own.name).resolve() / "scratch"
-        told = (theirs.fileno(), os.getpid(), self._folder, scratch, MEMORY_BYTES_MAX, int(self._must_confine))
-        return subprocess.Popen(
-            [sys.executable, "-I", "-W", "ignore", "-c", _BOOT, *map(str, told), _SOURCES],
-            pass_fds=(theirs.fileno(),),
-            cwd=scratch,
-            env={"TMPDIR": str(scratch), "HOME": str(scratch), "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
     def _ask(self, head: wire.Head, tensors: Mapping[str, Any], seconds_max: float) -> tuple[wire.Head, dict[str, Any]]:
         """The answer to a message; whatever is wrong with the line ends the worker."""
-        line = self._line
-        if line is None:
-            raise _nothing_loaded()
+        line = loaded(self._line)
         try:
             line.settimeout(seconds_max)
             wire.send(line, head, tensors)
@@ -194,28 +168,30 @@ class WorkerRuntime:
             raise self._died(head.kind) from gone
 
     def _died(self, doing: str) -> SillError:
-        how = self._end()
+        pid = self._let_go()
+        code = self._nursery.status(pid) if pid else 0
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         self._crashes += 1
         text = f"the model's worker died ({how}) at {doing}."
         if doing == "load":
             return Refused(text, fix="The file or its code is not sound: export it again.")
         return Unavailable(text, fix="Send another input; the model is up again.")
 
-    def _end(self) -> str:
-        """End the worker; what it died of, if it had died."""
-        process, line = self._process, self._line
-        self._process = self._line = None
+    def _end(self) -> None:
+        """End the worker, whatever it does."""
+        if pid := self._let_go():
+            self._nursery.kill(pid)
+
+    def _let_go(self) -> int:
+        """Close the line; the worker's process id, or 0."""
+        (pid, line), self._pid, self._line = (self._pid, self._line), 0, None
         if line is not None:
             line.close()
-        if process is None:
-            return "it was not started"
-        try:
-            code = process.wait(timeout=0.2 if process.poll() is None else None)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        return shorten(signal.Signals(-code).name if code < 0 else f"exit code {code}")
+        return pid
 
 
-def _nothing_loaded() -> Unavailable:
-    return Unavailable("no model is loaded.", fix="Call load first.")
+def _has_ended(line: socket.socket) -> bool:
+    """Whether a worker that was asked nothing is there no more: it says nothing of itself, only its end is heard."""
+    heard = select.poll()
+    heard.register(line, select.POLLIN)
+    return bool(heard.poll(0))

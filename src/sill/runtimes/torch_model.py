@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sill.core.errors import InvalidValue, Refused, Unavailable
+from sill.core.errors import InvalidValue, Refused
 from sill.core.names import shorten
-from sill.runtimes.drivers import MODEL_BYTES_MAX, Files, library, model_path
-from sill.runtimes.fitting import DATATYPES, fit
+from sill.runtimes.drivers import MODEL_BYTES_MAX, Files, Held, cannot_load, library, read_model
+from sill.runtimes.fitting import DATATYPES, fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.strict_json import decode_any
 
@@ -33,19 +33,21 @@ _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_cons
 _SAMPLES = "data/sample_inputs/model.pt"
 
 
-class TorchProgram:
+class TorchProgram(Held):
     """One exported program. Its inputs are the names of its `forward`; several outputs are `output_0`, `output_1` ..."""
 
     model_file = MODEL_FILE
-    is_isolated = True
-    runs_code = False
 
     def __init__(self) -> None:
+        super().__init__()
         self._run: Any = None
         self._form: Any = None
-        self._signature: Signature | None = None
         self._device = "cpu"
-        self._size_bytes = 0
+
+    @staticmethod
+    def warm() -> None:
+        """See `Driver.warm`."""
+        library("torch", "torch")
 
     @staticmethod
     def check(files: Files) -> None:
@@ -55,14 +57,14 @@ class TorchProgram:
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`."""
-        data = bundle if isinstance(bundle, bytes) else model_path(bundle, MODEL_FILE).read_bytes()
+        data = read_model(bundle, MODEL_FILE)
         safe = safe_archive(io.BytesIO(data))
         torch = library("torch", "torch")
         torch.set_num_threads(1)
         try:
             program = torch.export.load(io.BytesIO(safe))
         except Exception as broken:  # the library raises its own classes, all of them about this file
-            raise Refused(f"PyTorch cannot load the program: {shorten(str(broken), 200)}.", fix=_FIX) from broken
+            raise cannot_load("PyTorch", broken, _FIX) from broken
         self._signature = _signature(torch, program)
         self._form = program.call_spec.in_spec
         self._run = program.module().to(device)
@@ -80,26 +82,14 @@ class TorchProgram:
             with torch.inference_mode():
                 answer = self._run(*args, **kwargs)
         except Exception as refused:  # the library raises its own classes, all of them about this input
-            raise InvalidValue(
-                f"the model could not answer these inputs: {shorten(str(refused), 200)}.", fix="Compare the signature."
-            ) from refused
+            raise unanswerable(refused) from refused
         tensors = [answer] if isinstance(answer, torch.Tensor) else list(answer)
         return {spec.name: made.cpu().numpy() for spec, made in zip(signature.outputs, tensors, strict=True)}
 
-    def signature(self) -> Signature:
-        """See `Runtime.signature`."""
-        if self._signature is None:
-            raise Unavailable("no model is loaded.", fix="Call load first.")
-        return self._signature
-
-    def memory_bytes(self) -> int:
-        """See `Runtime.memory_bytes`."""
-        return self._size_bytes
-
     def close(self) -> None:
         """See `Runtime.close`."""
-        self._run = self._signature = None
-        self._size_bytes = 0
+        super().close()
+        self._run = None
 
 
 def safe_archive(file: BinaryIO) -> bytes:

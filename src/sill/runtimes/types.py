@@ -26,3 +26,14 @@ class Signature(Value, frozen=True, kw_only=True):
     classes: tuple[str, ...] = ()
     task: Literal["classification", "regression", "other"] = "classification"
     streams: bool = False
+
+
+class Inspection(Value, frozen=True, kw_only=True):
+    """What a model's file says of itself, the memory it takes once loaded, and how long one row takes (p99).
+
+    `latency_ms_p99` is None for a model that does not answer a row of zeros.
+    """
+
+    signature: Signature
+    memory_bytes: int
+    latency_ms_p99: float | None = None

@@ -60,8 +60,7 @@ def send(line: socket.socket, head: Head, tensors: Mapping[str, Any] | None = No
     """
     arrays = [_plain(array) for array in (tensors or {}).values()]
     head.tensors = [_head(name, array) for name, array in zip(tensors or {}, arrays, strict=True)]
-    coded = msgspec.msgpack.encode(head)
-    line.sendall(_SIZE.pack(len(coded)) + coded)
+    line.sendall(packed(msgspec.msgpack.encode(head)))
     for array, about in zip(arrays, head.tensors, strict=True):
         if about.texts is None and array.size:
             line.sendall(array.data.cast("B") if array.ndim else array.tobytes())
@@ -74,16 +73,42 @@ def receive(line: socket.socket) -> tuple[Head, dict[str, Any]]:
         EOFError: the other end is gone.
         TooLarge, InvalidValue: what it sent is no message.
     """
-    size = _SIZE.unpack(_exactly(line, _SIZE.size))[0]
-    if size > HEAD_BYTES_MAX:
-        raise TooLarge(f"a message's head has {size} bytes; {HEAD_BYTES_MAX} are allowed.")
+    coded = unpacked(line)
     try:
-        head = msgspec.msgpack.decode(_exactly(line, size), type=Head)
+        head = msgspec.msgpack.decode(coded, type=Head)
     except msgspec.DecodeError as wrong:
         raise InvalidValue(f"the message cannot be read: {wrong}.") from wrong
     if len(head.tensors) > TENSORS_MAX:
         raise InvalidValue(f"the message has {len(head.tensors)} tensors; {TENSORS_MAX} are allowed.")
     return head, {one.name: _read(line, one) for one in head.tensors}
+
+
+def packed(content: bytes) -> bytes:
+    """Bytes with their number before them."""
+    return _SIZE.pack(len(content)) + content
+
+
+def unpacked(line: socket.socket, descriptors: list[int] | None = None) -> bytes:
+    """What `packed` made, from the line.
+
+    Args:
+        descriptors: gets the open file that came with it, if one did.
+    Raises:
+        EOFError: the other end is gone.
+        TooLarge: more than `HEAD_BYTES_MAX`.
+    """
+    if descriptors is None:
+        start = _exactly(line, _SIZE.size)
+    else:
+        start, came, _, _ = socket.recv_fds(line, _SIZE.size, 1)
+        descriptors += came
+        start += _exactly(line, _SIZE.size - len(start)) if start else b""
+    if not start:
+        raise EOFError
+    size = _SIZE.unpack(start)[0]
+    if size > HEAD_BYTES_MAX:
+        raise TooLarge(f"a message's head has {size} bytes; {HEAD_BYTES_MAX} are allowed.")
+    return _exactly(line, size)
 
 
 def as_failure(error: Exception) -> Failure:

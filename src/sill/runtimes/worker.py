@@ -1,42 +1,45 @@
 """The process a model lives in. It confines itself before it reads the model, then answers one question at a time.
 
-Started by `process`, with a socket, the model's folder and a scratch folder; it has no token and no other file.
+It is forked by `warm_parent`, with a socket, the model's folder and a scratch folder; it has no token and no other file.
 """
 
 import contextlib
-import ctypes
 import os
-import signal
 import socket
-import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from sill.core.errors import InvalidValue, Refused
 from sill.runtimes import wire
+from sill.runtimes.drivers import Driver
+from sill.runtimes.nursery import Order
 from sill.safety.confinement import confine, readable_for_python
 
-_DIE_WITH_PARENT = 1
 
-
-def main() -> None:
-    """`python -m sill.runtimes.worker FD PARENT FOLDER SCRATCH MEMORY_BYTES MUST_CONFINE`."""
-    descriptor, parent, folder, scratch, memory_bytes, must_confine = sys.argv[1:7]
-    line = socket.socket(fileno=int(descriptor))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-        if os.getppid() != int(parent):
-            return
-    reads = [*readable_for_python(), Path(folder)]
+def work(line: socket.socket, order: Order) -> None:
+    """Confine this process for good, then answer until the line is closed."""
+    os.setsid()
+    os.chdir(order.scratch)
+    os.environ.update(TMPDIR=order.scratch, HOME=order.scratch)
+    tempfile.tempdir = None  # it may have been looked up before
+    reads = [*readable_for_python(), Path(order.folder)]
     try:
-        confine(reads=reads, writes=[Path(scratch), Path("/dev/null")], memory_bytes_max=int(memory_bytes))
+        confine(reads=reads, writes=[Path(order.scratch), Path("/dev/null")], memory_bytes_max=order.memory_bytes_max)
     except Refused as unable:
-        if must_confine == "1":
+        if order.must_confine:
             wire.send(line, wire.Head(kind="end", failure=wire.as_failure(unable)))
             return
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        Worker(line, Path(folder)).run()
+        Worker(line, Path(order.folder)).run()
+
+
+def driver_class(place: str) -> type[Driver]:
+    """The driver at `module:Class`."""
+    module, _, name = place.partition(":")
+    found: type[Driver] = getattr(import_module(module), name)
+    return found
 
 
 class Worker:
@@ -63,8 +66,7 @@ class Worker:
 
     def _do(self, head: wire.Head, tensors: dict[str, Any]) -> None:
         if head.kind == "load":
-            module, _, name = head.driver.partition(":")
-            self._runtime = getattr(import_module(module), name)()
+            self._runtime = driver_class(head.driver)()
             self._runtime.load(self._folder, head.device)
             wire.send(self._line, wire.Head(kind="end", signature=self._runtime.signature()))
         elif head.kind == "stream":
@@ -84,7 +86,3 @@ class Worker:
             if hasattr(parts, "close"):
                 parts.close()
         wire.send(self._line, wire.Head(kind="end"))
-
-
-if __name__ == "__main__":
-    main()

@@ -6,48 +6,49 @@ from typing import Any
 
 import msgspec
 
-from sill.core.errors import Refused, Unavailable, UnsupportedType
-from sill.core.names import shorten
-from sill.runtimes.drivers import Files, library, model_path
+from sill.core.errors import Refused
+from sill.runtimes.drivers import Files, Held, cannot_load, check_format, library, read_model
 from sill.runtimes.fitting import fit
 from sill.runtimes.types import Signature, TensorSpec
-from sill.safety.formats import ModelFormat, identify
+from sill.safety.formats import ModelFormat
 
 MODEL_FILE = "model.ubj"
 FORMATS = (ModelFormat.XGBOOST_UBJ, ModelFormat.XGBOOST_JSON)
+_NOT_NEEDED = ("sklearn", "pandas", "pyarrow", "matplotlib", "graphviz", "dask", "torch", "cudf", "cupy")
+"""What XGBoost imports if it is there, to train with; seconds and 70 MB."""
 
 
-class XgboostModel:
+class XgboostModel(Held):
     """One booster. Classifiers give `probabilities`, one column for each class; others `output`."""
 
     model_file = MODEL_FILE
-    is_isolated = True
-    runs_code = False
 
     def __init__(self) -> None:
+        super().__init__()
         self._booster: Any = None
-        self._signature: Signature | None = None
-        self._size_bytes = 0
+
+    @staticmethod
+    def warm() -> None:
+        """See `Driver.warm`."""
+        library("xgboost", "xgboost", without=_NOT_NEEDED)
 
     @staticmethod
     def check(files: Files) -> None:
         """See `Driver.check`."""
         with files(MODEL_FILE) as opened:
-            if (found := identify(opened)) not in FORMATS:
-                raise UnsupportedType(f"{MODEL_FILE} is {found}; {', '.join(FORMATS)} are allowed.")
+            check_format(opened, MODEL_FILE, *FORMATS)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`."""
-        data = bundle if isinstance(bundle, bytes) else model_path(bundle, MODEL_FILE).read_bytes()
-        if (found := identify(data)) not in FORMATS:
-            raise UnsupportedType(f"{MODEL_FILE} is {found}; {', '.join(FORMATS)} are allowed.")
-        xgboost = library("xgboost", "xgboost")
+        data = read_model(bundle, MODEL_FILE)
+        check_format(data, MODEL_FILE, *FORMATS)
+        xgboost = library("xgboost", "xgboost", without=_NOT_NEEDED)
         booster = xgboost.Booster()
         try:
             booster.load_model(bytearray(data))
             booster.set_param({"nthread": 1, "device": device})
         except xgboost.core.XGBoostError as broken:
-            raise Refused(f"XGBoost cannot load the model: {shorten(str(broken), 200)}.") from broken
+            raise cannot_load("XGBoost", broken) from broken
         self._signature = _signature(booster)
         self._booster, self._size_bytes = booster, len(data)
 
@@ -63,23 +64,14 @@ class XgboostModel:
             answer = np.stack([1 - answer, answer], axis=1)
         return {"probabilities": np.asarray(answer, np.float32)}
 
-    def signature(self) -> Signature:
-        """See `Runtime.signature`. Classes are their places, `0` to `k - 1`: the file has no names."""
-        if self._signature is None:
-            raise Unavailable("no model is loaded.", fix="Call load first.")
-        return self._signature
-
-    def memory_bytes(self) -> int:
-        """See `Runtime.memory_bytes`."""
-        return self._size_bytes
-
     def close(self) -> None:
         """See `Runtime.close`."""
-        self._booster = self._signature = None
-        self._size_bytes = 0
+        super().close()
+        self._booster = None
 
 
 def _signature(booster: Any) -> Signature:
+    """What the file says. Classes are their places, `0` to `k - 1`: it has no names."""
     learner = msgspec.json.decode(booster.save_config())["learner"]
     objective = learner["learner_train_param"]["objective"]
     if objective in ("multi:softmax", "binary:hinge"):

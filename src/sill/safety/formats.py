@@ -80,6 +80,18 @@ def check_safetensors(source: Source) -> SafetensorsSummary:
         return walk_safetensors(data)
 
 
+def check_skops(source: Source) -> frozenset[str]:
+    """The types a skops file names, all of them on our list; see `walk_skops` for what is refused.
+
+    Raises:
+        UnsupportedType: the file is something else.
+        InvalidValue: the file is not sound.
+    """
+    with _opened(source) as data:
+        _expect(data, ModelFormat.SKOPS)
+        return walk_skops(_file(data))
+
+
 Bytes = bytes | mmap.mmap
 _ALLOWED = ", ".join(ModelFormat)
 _FOREIGN = {

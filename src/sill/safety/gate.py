@@ -15,13 +15,14 @@ from sill.safety.gate_body import Body
 from sill.safety.gate_rules import METHODS, GateLimits, Head, check_head
 from sill.safety.limits import InFlight, MemoryBudget
 
-__all__ = ["METHODS", "Gate", "GateLimits", "problem_body"]
+__all__ = ["METHODS", "Gate", "GateLimits", "Present", "problem_body"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Present = Callable[[Scope, SillError, str], tuple[int, bytes] | None]
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -73,7 +74,7 @@ class Gate:
         body_bytes_max: Callable[[Scope], int] | None = None,
         memory: MemoryBudget | None = None,
         on_refused: Callable[[Scope, SillError], Awaitable[None]] | None = None,
-        present: Callable[[Scope, SillError, str], tuple[int, bytes] | None] | None = None,
+        present: Present | None = None,
     ) -> None:
         self.in_flight = InFlight(limits.in_flight_max)
         self._app = app

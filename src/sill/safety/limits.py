@@ -102,10 +102,10 @@ class InFlight:
             self.count += 1
             return True
 
-    def leave(self) -> None:
-        """One less."""
+    def leave(self, count: int = 1) -> None:
+        """So many less."""
         with self._lock:
-            self.count -= 1
+            self.count -= count
 
 
 class Reservation:

@@ -43,6 +43,8 @@ class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
         keep_alive_seconds: an unused connection is closed after that.
         stalled_seconds_max: a client that reads nothing is cut off after that.
         connections_max: at once; more are answered 503.
+        leaving_seconds: when the server is told to end, an unused connection may bring one more request for so long,
+            whose answer says that it is the last; 0 to close it at once, though a request may be on its way.
     """
 
     head_seconds_max: float = 10.0
@@ -54,6 +56,7 @@ class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_seconds: int = 5
     stalled_seconds_max: float = 60.0
     connections_max: int = 2_000
+    leaving_seconds: float = 0.0
 
 
 def uvicorn_config(
@@ -121,6 +124,7 @@ class _Guarded(HttpToolsProtocol):
         self._chunks = 0
         self._body_bytes = 0
         self._silent_bytes = 0
+        self._is_leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -164,6 +168,8 @@ class _Guarded(HttpToolsProtocol):
         self._silent_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
+        if self._is_leaving:
+            self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
         """Called by httptools for each chunk."""
@@ -189,6 +195,14 @@ class _Guarded(HttpToolsProtocol):
         # A pipelined request may be under way already; its head was in time.
         if self.cycle.response_complete and not self.transport.is_closing():
             self._await_head()
+
+    def shutdown(self) -> None:
+        """Called when the server is told to end."""
+        if self._rules.leaving_seconds and not self._is_leaving and (not self.cycle or self.cycle.response_complete):
+            self._is_leaving = True
+            self.loop.call_later(self._rules.leaving_seconds, self.shutdown)
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -300,7 +314,7 @@ class _Recognising(_Guarded):
         if end < 4:
             return data
         head = data[:end]
-        known = self._recognise(head)
+        known = None if self._is_leaving else self._recognise(head)
         if known is None:
             self._head = head
             return data
@@ -319,10 +333,12 @@ class _Recognising(_Guarded):
         self._answered_s = self.loop.time()
         if self.transport.is_closing():
             return
-        self.transport.write(content)
         if self._closes:
+            self.transport.write(content.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1))
             self.transport.close()
-        elif self._later:
+            return
+        self.transport.write(content)
+        if self._later:
             data, self._later = self._later, b""
             self.transport.resume_reading()
             self.data_received(data)

@@ -81,6 +81,11 @@ _LISTED = frozenset(
         *(f"numpy.random._generator.{name}" for name in ("Generator",)),
         *(f"numpy.ma.{name}" for name in ("MaskedArray",)),
         *(f"scipy.sparse._{name}.{name}_{form}" for name in ("csr", "csc", "coo") for form in ("matrix", "array")),
+        *(
+            f"sklearn.metrics._dist_metrics.{name}Distance{bits}"
+            for name in ("Euclidean", "SEuclidean", "Manhattan", "Chebyshev", "Minkowski", "Hamming", "Canberra")
+            for bits in ("", 32, 64)
+        ),  # of neighbours; one of them could hold a function (PyFuncDistance), so that each is named
         "collections.defaultdict",
         "collections.OrderedDict",
         "sklearn.utils._bunch.Bunch",

@@ -8,12 +8,14 @@ the same journal gives the same actions, bit by bit.
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heapreplace
 
+from sill.scheduler.contest import Contest
 from sill.scheduler.entries import Entry, Line, Phase, Rank
 from sill.scheduler.folding import happen, settle, slots_of, stop
 from sill.scheduler.placement import Place, Spread, place
 from sill.scheduler.preemption import Borrowed, claimant, clear, find_victims
-from sill.scheduler.queues import Contest, QueueNode
+from sill.scheduler.queues import QueueNode
 from sill.scheduler.reservations import HIGH, allows, ends_us, plan, use_slack
+from sill.scheduler.resizing import resize
 from sill.scheduler.state import Reservation, State
 from sill.scheduler.types import Action, Event, Preempt, Reserve, Start
 
@@ -55,6 +57,7 @@ class _Pass:
         state = self.state
         self._stop_lost()
         state.rank_again()
+        self._resize()
         for _ in range(ROUNDS_MAX):
             self._claim()
             self._reopen()
@@ -69,9 +72,16 @@ class _Pass:
             if state.policy.reservations:
                 self._revoke()
                 self._reserve()
+            if state.elastic and any(need.is_blocked for need in state.waiting_needs.values()):
+                self._resize()
             if not state.touched:
                 return
         state.remind(state.now_us, "")  # there is more to look at
+
+    def _resize(self) -> None:
+        """Fit elastic gangs to what there is."""
+        if self.state.elastic:
+            self.actions += resize(self.state)
 
     # --- places that are kept ---------------------------------------------------------------------------------------
 
@@ -118,7 +128,9 @@ class _Pass:
             elif victims is None:
                 fresh = plan(state, kept.entry)
                 if fresh is None or fresh.start_us <= state.now_us:
-                    state.remind(state.now_us + RETRY_US, kept.entry.job.id)
+                    if kept.retry_us <= state.now_us:
+                        kept.retry_us = state.now_us + RETRY_US
+                        state.remind(kept.retry_us, kept.entry.job.id)
                 else:
                     self._keep(fresh, "what runs on its nodes is late")
 
@@ -143,6 +155,8 @@ class _Pass:
                     return  # those behind it are longer still
                 continue
             types, line.barred = self._payable(entry)
+            if line.barred is not None:
+                state.barred[line] = None  # it is looked at again once its queue holds less
             found = place(state.ledger, entry.need, types, ~mask, state.fit)
             if found is not None:
                 use_slack(state, entry, found[1], ends)
@@ -223,7 +237,8 @@ class _Pass:
             state.barred[line] = None
             if not types:
                 return False
-        found = place(state.ledger, entry.need, types, state.kept_by_others(entry), state.fit)
+        avoid = state.kept_by_others(entry) if state.kept else 0
+        found = place(state.ledger, entry.need, types, avoid, state.fit)
         if found is None:
             entry.need.is_blocked = True
             return False

@@ -3,9 +3,10 @@
 from bisect import bisect_left, insort
 from enum import IntEnum
 
+from sill.scheduler.elastic import Sizes
 from sill.scheduler.ledger import MILLI
-from sill.scheduler.placement import Need
-from sill.scheduler.queues import Amounts, QueueNode
+from sill.scheduler.placement import Amounts, Need
+from sill.scheduler.queues import QueueNode
 from sill.scheduler.types import Job, Slot
 
 Rank = tuple[int, int, float, int, int]
@@ -27,8 +28,19 @@ class Entry:
 
     __slots__ = (
         *("accelerator", "amounts", "attained_us", "attempt", "away_us", "changes_us", "for_job", "front"),
-        *("is_withdrawn", "job", "key", "leaf", "lost_at", "need", "number", "phase", "placed", "preemptions"),
-        *("rank", "saved_us", "started_us", "waiting_us"),
+        *("is_promised", "is_withdrawn", "job", "key", "leaf", "lost_at", "need", "number", "pays_start"),
+        *(
+            "phase",
+            "placed",
+            "preemptions",
+            "rank",
+            "saved_us",
+            "sizes",
+            "speed",
+            "started_us",
+            "waiting_us",
+            "workers",
+        ),
     )
 
     def __init__(self, job: Job, need: Need, leaf: QueueNode, number: int) -> None:
@@ -63,6 +75,16 @@ class Entry:
         self.accelerator = ""
         self.amounts: Amounts = ()
         self.is_withdrawn = False
+        self.sizes: Sizes = ()
+        """Of an elastic gang: numbers of workers it may have."""
+        self.workers = 0
+        """Of an elastic gang: those it has now."""
+        self.speed = 1.0
+        """How many times as fast as with `Job.workers` an elastic gang runs with those it has."""
+        self.pays_start = False
+        """`restart_s` of the time since `started_us` is no work: elastic gangs pay it at each start and change of size."""
+        self.is_promised = False
+        """It was promised to make its deadline."""
 
     @property
     def devices(self) -> float:
@@ -74,9 +96,15 @@ class Entry:
         if self.phase is not Phase.RUNNING and self.phase is not Phase.STOPPING:
             return self.attained_us
         passed = now_us - self.started_us
-        if self.attempt > 1:
+        if self.attempt > 1 or self.pays_start:
             passed -= round(self.job.restart_s * 1e6)
-        return self.attained_us + max(passed, 0)
+        return self.attained_us + round(max(passed, 0) * self.speed)
+
+    def starting_s(self, now_us: int) -> float:
+        """Seconds of `restart_s` still to pay."""
+        if self.attempt > 1 or self.pays_start:
+            return max(self.job.restart_s - (now_us - self.started_us) / 1e6, 0.0)
+        return 0.0
 
     def slot_on(self, node: str) -> Slot:
         """Its workers on a node it has some on."""

@@ -10,8 +10,9 @@ from sill.core.values import Value
 from sill.scheduler.entries import Entry, Phase
 from sill.scheduler.ledger import MILLI, bits
 from sill.scheduler.placement import place
-from sill.scheduler.queues import MEMORY, QueueNode
+from sill.scheduler.queues import QueueNode
 from sill.scheduler.reservations import plan
+from sill.scheduler.resources import MEMORY
 from sill.scheduler.state import State
 
 GIB = 1024**3
@@ -59,18 +60,31 @@ def explain(state: State, job_id: str) -> Explanation:
     return _waiting(state, entry)
 
 
+def reason(state: State, job_id: str) -> str:
+    """Why a job waits, in words alone: when there will be room for it is not worked out, which takes most of the time."""
+    entry = state.entries[job_id]
+    return _told(state, entry)[1] if entry.phase is Phase.WAITING else explain(state, job_id).text
+
+
 def _waiting(state: State, entry: Entry) -> Explanation:
+    constraint, text, before = _told(state, entry)
+    kept = state.reservations.get(entry.job.id)
+    if kept is None and constraint in ("room", "kept"):
+        kept = plan(state, entry)
+    start_us = kept.start_us if kept is not None else 0
+    return Explanation(job_id=entry.job.id, constraint=constraint, text=text, before=before, start_us=start_us)
+
+
+def _told(state: State, entry: Entry) -> tuple[str, str, int]:
+    """The constraint, the sentence, and how many jobs of its queue come before it."""
     constraint, text = _binding(state, entry)
     before = jobs_before(state, entry)
     if before:
         text += f"; {before} before it"
     kept = state.reservations.get(entry.job.id)
-    if kept is None and constraint in ("room", "kept"):
-        kept = plan(state, entry)
-    start_us = kept.start_us if kept is not None else 0
-    if entry.job.id in state.reservations:
-        text += f"; nodes are kept for it from {iso(start_us)} on"
-    return Explanation(job_id=entry.job.id, constraint=constraint, text=text, before=before, start_us=start_us)
+    if kept is not None:
+        text += f"; nodes are kept for it from {iso(kept.start_us)} on"
+    return constraint, text, before
 
 
 def jobs_before(state: State, entry: Entry) -> int:
@@ -107,7 +121,7 @@ def _over(state: State, entry: Entry, queue: QueueNode, resource: int) -> str:
     resources = state.resources
     unit = resources.unit(resource) if resource != MEMORY else GIB
     needed = max(
-        (amount for name in entry.need.types for at, amount in resources.amounts(entry.need, name) if at == resource),
+        (resources.amounts(entry.need, name)[resource] for name in entry.need.types),
         default=0,
     )
     what = "GiB of memory" if resource == MEMORY else resources.names[resource]

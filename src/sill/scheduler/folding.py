@@ -24,6 +24,7 @@ from sill.scheduler.types import (
     Queue,
     QueuesSet,
     Reserve,
+    Resize,
     Running,
     Slot,
     Start,
@@ -96,6 +97,9 @@ def enact(state: State, action: Action) -> None:
                 state.restore(entry, accelerator, slots)
         case Preempt(for_job=for_job):
             stop(state, action.job_id, for_job)
+        case Resize(slots=slots):
+            if entry.phase is Phase.RUNNING:
+                state.resize(entry, slots)
         case Reserve(accelerator=accelerator, slots=slots, start_us=start_us):
             spread = [(state.ledger.by_name[slot.node], slot.workers) for slot in slots]
             state.keep(Reservation(entry, accelerator, spread, start_us, state.now_us))

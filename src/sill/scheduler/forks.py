@@ -11,13 +11,7 @@ from sill.scheduler.types import Cluster, Policy, Site
 def fork(state: State, policy: Policy | None = None) -> State:
     """The same nodes, queues and jobs, where they stand; under another policy if one is given."""
     ledger = state.ledger
-    cluster = Cluster(
-        nodes=tuple(machine.spec for machine in ledger.machines),
-        types=tuple(state.types.values()),
-        sites=tuple(Site(name=name, place=place) for name, place in ledger.places.items()),
-        levels=ledger.levels,
-    )
-    other = State(cluster, policy or state.policy, [node.spec for node in state.tree.by_name.values()])
+    other = State(cluster_of(state), policy or state.policy, [node.spec for node in state.tree.by_name.values()])
     other.now_us, other.ends = state.now_us, state.ends
     other.predictor = state.predictor
     if policy is None:
@@ -34,6 +28,17 @@ def fork(state: State, policy: Policy | None = None) -> State:
     return other
 
 
+def cluster_of(state: State) -> Cluster:
+    """The machines a state knows, those that left too."""
+    ledger = state.ledger
+    return Cluster(
+        nodes=tuple(machine.spec for machine in ledger.machines),
+        types=tuple(state.types.values()),
+        sites=tuple(Site(name=name, place=place) for name, place in ledger.places.items()),
+        levels=ledger.levels,
+    )
+
+
 def _add(other: State, entry: Entry) -> None:
     """The job, as far as it has come."""
     copy = other.admit(entry.job)
@@ -43,6 +48,7 @@ def _add(other: State, entry: Entry) -> None:
     if entry.phase in (Phase.RUNNING, Phase.STOPPING):
         other.restore(copy, entry.accelerator, entry.placed)
         copy.attempt, copy.started_us, copy.saved_us = entry.attempt, entry.started_us, entry.saved_us
+        copy.pays_start, copy.is_promised = entry.pays_start, entry.is_promised
         if other.policy.preempts:
             other.watch_index(copy)
     elif entry.phase is Phase.AWAY:

@@ -26,8 +26,8 @@ class Machine:
     """One node as the ledger keeps it: what it has and what is free now."""
 
     __slots__ = (
-        *("bit", "cpu_step", "cpus_free", "devices", "domains", "index", "jobs", "memory_free", "memory_step"),
-        *("spec", "total_cpus", "whole"),
+        *("bit", "counted", "cpu_step", "cpus_free", "devices", "domains", "index", "jobs", "memory_free"),
+        *("memory_step", "spec", "total_cpus", "whole"),
     )
 
     def __init__(self, index: int, spec: Node, domains: tuple[int, ...]) -> None:
@@ -45,6 +45,8 @@ class Machine:
         """Free thousandths of each device."""
         self.whole = dict(spec.accelerators)
         """Devices nobody uses, by type."""
+        self.counted: dict[str, int] = {}
+        """The same as the domains around it know it; `Ledger.by_free` brings them up to date when somebody asks."""
         self.jobs: dict[str, None] = {}
         """Ids of jobs with a worker here, in the order they came."""
 
@@ -52,29 +54,38 @@ class Machine:
 class Domain:
     """One rack, block or the like: its nodes, and how many of its devices are free."""
 
-    __slots__ = ("free", "indexed", "level", "mask", "name")
+    __slots__ = ("free", "level", "mask", "name")
 
     def __init__(self, name: str, level: int) -> None:
         self.name = name
         self.level = level
         self.mask = 0
         self.free: dict[str, int] = {}
-        """Whole devices that are free, by type."""
-        self.indexed: dict[str, int] = {}
-        """The same as `Ledger.by_free` has entered it; it is brought up to date when somebody asks."""
+        """Whole devices that are free, by type, as far as `Ledger.by_free` has counted them."""
 
 
 class Devices:
-    """Where devices of one type are free: `whole[k]` are the nodes with at least `k` unused ones, `exact[k]` those with
-    just `k`, `parts[q]` those with a partly used one of which at least `q` twentieths are free."""
+    """Where devices of one type are free: `exact[k]` are the nodes with just `k` unused ones, `parts[q]` those with a
+    partly used one of which at least `q` twentieths are free."""
 
-    __slots__ = ("exact", "parts", "total", "whole")
+    __slots__ = ("exact", "parts", "total")
 
-    def __init__(self, most: int) -> None:
-        self.whole = [0] * (most + 2)
-        self.exact = [0] * (most + 2)
+    def __init__(self) -> None:
+        self.exact = [0, 0]
         self.parts = [0] * (PARTS + 2)
         self.total = 0
+
+    @property
+    def most(self) -> int:
+        """Devices of the node that has most of them."""
+        return len(self.exact) - 2
+
+    def unused(self, least: int) -> int:
+        """Nodes with at least so many unused ones."""
+        mask = 0
+        for exact in self.exact[least:]:
+            mask |= exact
+        return mask
 
 
 class Ledger:
@@ -90,8 +101,8 @@ class Ledger:
         self.devices: dict[str, Devices] = {}
         self.domains: list[list[Domain]] = [[] for _ in cluster.levels]
         self._by_free: list[dict[str, dict[int, int]]] = [{} for _ in cluster.levels]
-        self._changed: dict[str, tuple[set[int], ...]] = {}
-        """Domains of each level, by type, of which `_by_free` does not know yet what is free."""
+        self._changed: dict[str, set[int]] = {}
+        """Nodes by type whose domains do not know yet how many devices are free there."""
         self.labelled: dict[tuple[str, str], int] = {}
         self.placed: dict[str, int] = {}
         """Nodes by the place they are in."""
@@ -107,7 +118,7 @@ class Ledger:
         self._memory = [0] * len(_MEMORY_STEPS)
         self._domain_index: list[dict[tuple[str, ...], int]] = [{} for _ in cluster.levels]
         for each in cluster.types:
-            self.devices[each.name] = Devices(0)
+            self.devices[each.name] = Devices()
         for node in sorted(cluster.nodes, key=lambda each: (each.site, each.domains, each.name)):
             self.join(node)
 
@@ -169,11 +180,10 @@ class Ledger:
             if devices is None:
                 return 0
             if milli >= MILLI:
-                wanted = milli // MILLI
-                mask &= devices.whole[wanted] if wanted < len(devices.whole) else 0
+                mask &= devices.unused(milli // MILLI)
             else:
                 part = milli * PARTS // MILLI
-                mask &= devices.whole[1] | devices.parts[part] if part else devices.whole[0]
+                mask &= devices.unused(1) | devices.parts[part] if part else devices.unused(0)
         if cpus:
             step = bisect_right(_CPU_STEPS, cpus) - 1
             if step >= 0:
@@ -186,21 +196,10 @@ class Ledger:
 
     def by_free(self, level: int, accelerator: str) -> dict[int, int]:
         """Domains of a level (one bit each) by how many whole devices of the type are free in them."""
-        by_free = self._by_free[level].setdefault(accelerator, {})
-        if accelerator not in self._changed:
-            return by_free
-        changed = self._changed[accelerator][level]
+        changed = self._changed.get(accelerator, set())
         while changed:
-            index = changed.pop()
-            domain, bit = self.domains[level][index], 1 << index
-            before, now = domain.indexed.get(accelerator, -1), domain.free.get(accelerator, 0)
-            if before >= 0:
-                by_free[before] ^= bit
-                if not by_free[before]:
-                    del by_free[before]
-            by_free[now] = by_free.get(now, 0) | bit
-            domain.indexed[accelerator] = now
-        return by_free
+            self._count_free(self.machines[changed.pop()], accelerator)
+        return self._by_free[level].setdefault(accelerator, {})
 
     def take(
         self,
@@ -278,17 +277,14 @@ class Ledger:
         self.cpus_total += machine.total_cpus
         self.memory_total += machine.spec.memory_bytes
         for name, count in machine.spec.accelerators.items():
-            devices = self.devices.setdefault(name, Devices(0))
-            devices.whole.extend([0] * (count + 2 - len(devices.whole)))
+            devices = self.devices.setdefault(name, Devices())
             devices.exact.extend([0] * (count + 2 - len(devices.exact)))
             devices.exact[count] |= bit
             devices.total += count
-            for wanted in range(count + 1):
-                devices.whole[wanted] |= bit
         for level, domain in enumerate(machine.domains):
             self.domains[level][domain].mask |= bit
-        for name, count in machine.spec.accelerators.items():
-            self._move_domains(machine, name, count)
+        for name in machine.spec.accelerators:
+            self._count_free(machine, name)
         machine.cpu_step = _mark(self._cpus, 0, bisect_right(_CPU_STEPS, machine.cpus_free), bit)
         machine.memory_step = _mark(self._memory, 0, bisect_right(_MEMORY_STEPS, machine.memory_free), bit)
 
@@ -302,25 +298,30 @@ class Ledger:
         for name, count in machine.spec.accelerators.items():
             devices = self.devices[name]
             devices.total -= count
-            devices.whole = [mask & ~bit for mask in devices.whole]
             devices.exact = [mask & ~bit for mask in devices.exact]
             devices.parts = [mask & ~bit for mask in devices.parts]
-            self._move_domains(machine, name, -count)
+            machine.whole[name] = 0
+            self._count_free(machine, name)
         for level, domain in enumerate(machine.domains):
             self.domains[level][domain].mask &= ~bit
         self._cpus = [mask & ~bit for mask in self._cpus]
         self._memory = [mask & ~bit for mask in self._memory]
 
-    def _move_domains(self, machine: Machine, accelerator: str, change: int) -> None:
-        """Count whole devices that became free, or not free, in the domains around a node."""
-        if not self.levels:
-            return
-        if accelerator not in self._changed:
-            self._changed[accelerator] = tuple(set() for _ in self.levels)
-        for domain, domains, changed in zip(machine.domains, self.domains, self._changed[accelerator], strict=True):
-            free = domains[domain].free
-            free[accelerator] = free.get(accelerator, 0) + change
-            changed.add(domain)
+    def _count_free(self, machine: Machine, accelerator: str) -> None:
+        """Tell the domains around a node how many whole devices are free there now."""
+        now = machine.whole[accelerator]
+        change = now - machine.counted.get(accelerator, 0)
+        machine.counted[accelerator] = now
+        for level, index in enumerate(machine.domains):
+            free, bit = self.domains[level][index].free, 1 << index
+            by_free = self._by_free[level].setdefault(accelerator, {})
+            before = free.get(accelerator)
+            if before is not None:
+                by_free[before] ^= bit
+                if not by_free[before]:
+                    del by_free[before]
+            free[accelerator] = after = (before or 0) + change
+            by_free[after] = by_free.get(after, 0) | bit
 
     def _move_plain(self, machine: Machine, cpus: int, memory: int) -> None:
         bit = machine.bit
@@ -344,12 +345,11 @@ class Ledger:
         sets, bit = self.devices[accelerator], machine.bit
         if now != before:
             machine.whole[accelerator] = now
-            whole, exact = sets.whole, sets.exact
-            for wanted in range(now + 1, before + 1) if now < before else range(before + 1, now + 1):
-                whole[wanted] ^= bit
+            exact = sets.exact
             exact[before] ^= bit
             exact[now] ^= bit
-            self._move_domains(machine, accelerator, now - before)
+            if self.levels:
+                self._changed.setdefault(accelerator, set()).add(machine.index)
         if is_part:
             part_now = _best_part(free)
             for part in range(min(part_before, part_now) + 1, max(part_before, part_now) + 1):

@@ -4,11 +4,12 @@ Sources: Schrage and Miller 1966 (SRPT, here `srtf`; `srsf` weighs it by devices
 (`las`, two queues by attained service; Gittins index); Gittins 1979; Corbató et al. 1962 (`mlfq`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Protocol
 
 from sill.core.errors import NotFound
+from sill.scheduler.critical import CriticalFirst
 from sill.scheduler.entries import Entry
 from sill.scheduler.prediction import BIN_RATIO, BINS, MIDDLES_S, Predictor, RunTimes, bin_of
 
@@ -52,6 +53,10 @@ class Order(Protocol):
         """A job ended by itself after so many seconds of work. `Predictor` has learned of it already."""
         ...
 
+    def survey(self, entries: Iterable[Entry], devices: float, now_us: int) -> None:
+        """Look at all jobs, on so many devices, before a decision: for orders in which a place depends on the others."""
+        ...
+
 
 class Fixed:
     """An order whose index does not change while a job runs, or only in a way nobody has to be woken for."""
@@ -67,6 +72,9 @@ class Fixed:
         return 0
 
     def learn(self, entry: Entry, seconds: float) -> None:
+        return
+
+    def survey(self, entries: Iterable[Entry], devices: float, now_us: int) -> None:
         return
 
 
@@ -97,6 +105,9 @@ class Levels:
         return now_us + round((following - had) / weight * 1e6) + 1 if following else 0
 
     def learn(self, entry: Entry, seconds: float) -> None:
+        return
+
+    def survey(self, entries: Iterable[Entry], devices: float, now_us: int) -> None:
         return
 
     def _weight(self, entry: Entry) -> float:
@@ -134,6 +145,9 @@ class Gittins:
             self._due = self._predictor.everything.version * REFIT_RATIO + 1
             self._tables.clear()
             self.version += 1
+
+    def survey(self, entries: Iterable[Entry], devices: float, now_us: int) -> None:
+        return
 
     def _table(self, group: RunTimes) -> list[float]:
         known = self._tables.get(group.number)
@@ -210,4 +224,5 @@ ORDERS: dict[str, Callable[[Predictor], Order]] = {
     "las": lambda predictor: Levels((LAS_THRESHOLD_S,), by_service=True),
     "mlfq": lambda predictor: Levels(tuple(MLFQ_FIRST_S * 2**power for power in range(24)), by_service=True),
     "gittins": Gittins,
+    "critical": CriticalFirst,
 }

@@ -18,6 +18,8 @@ Choice = tuple[str, int, tuple[int, ...]]
 """Accelerator type, node by index, and devices; no devices leaves them to the ledger."""
 Place = tuple[str, Spread, tuple[int, ...]]
 """The same for a whole gang. Devices are named only for a gang of one worker."""
+Amounts = tuple[int, ...]
+"""What a gang takes of each resource, in the order of `resources.Resources`."""
 
 
 class Need:
@@ -31,7 +33,7 @@ class Need:
 
     __slots__ = (
         *("avoided", "cpus", "generation", "index", "is_blocked", "key", "labels", "level", "memory", "milli"),
-        *("per_node", "places", "static", "types", "usable", "workers"),
+        *("per_node", "places", "static", "takes", "types", "usable", "workers"),
     )
 
     def __init__(self, index: int, job: Job, types: tuple[str, ...]) -> None:
@@ -48,6 +50,8 @@ class Need:
         self.level = job.level
         self.places = job.places
         self.is_blocked = False
+        self.takes: dict[str, Amounts] = {}
+        """What a whole gang takes, by accelerator type, as far as somebody asked."""
         self.static = 0
         self.usable = 0
         self.avoided = 0
@@ -324,7 +328,7 @@ def _least_cpus(ledger: Ledger, need: Need, mask: int) -> int:
     """Work without devices goes to a node without devices if there is one, so that devices keep their cpus."""
     with_devices = 0
     for devices in ledger.devices.values():
-        with_devices |= devices.whole[1]
+        with_devices |= devices.unused(1)
     for some in (mask & ~with_devices, mask & with_devices):
         found = _first_with_room(ledger, need, "", some)
         if found >= 0:

@@ -22,7 +22,15 @@ PATIENCE_S = 60.0
 """How long a blocked run of the platform may be overtaken before what it lacks is kept for it."""
 STARVED_S = 3600.0
 """A run of the platform that waits for longer comes first in its project."""
-_LOCAL = Policy(name="local", reservations=4, reserve_from=0.0, patience_s=PATIENCE_S, starved_s=STARVED_S)
+_LOCAL = Policy(
+    name="local",
+    reservations=4,
+    reserve_from=0.0,
+    patience_s=PATIENCE_S,
+    starved_s=STARVED_S,
+    reclaims=True,
+    grace_s=GRACE_S,
+)
 """One machine: projects share by dominant share, then priority, then time; what a blocked run lacks is kept for it after a
 minute, and after an hour it comes first."""
 _ALL = (
@@ -38,6 +46,8 @@ _ALL = (
     Policy(name="las", order="las", fair=False, preempts=True),
     Policy(name="mlfq", order="mlfq", fair=False, preempts=True),
     Policy(name="gittins", order="gittins", fair=False, preempts=True, margin=0.3),
+    Policy(name="critical", order="critical", fair=False, preempts=True, margin=0.3),
+    Policy(name="elastic", order="edf", fair=False, elastic=True),
     Policy(name="drf"),
     _DRAIN,
     msgspec.structs.replace(_DRAIN, name="sill", fair=True, reclaims=True, grace_s=GRACE_S),

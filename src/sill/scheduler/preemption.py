@@ -159,17 +159,16 @@ def _covers(state: State, entry: Entry, need: Need, allowed: int) -> bool:
 
 def _count(taken: dict[tuple[int, int], int], path: list[QueueNode], entry: Entry) -> None:
     for node in path:
-        for resource, amount in entry.amounts:
+        for resource, amount in enumerate(entry.amounts):
             taken[node.number, resource] = taken.get((node.number, resource), 0) + amount
 
 
 def _needs_it(node: QueueNode, entry: Entry, taken: dict[tuple[int, int], int]) -> bool:
     """True if the queue would hold less than it is guaranteed without the job."""
-    of = dict(entry.amounts)
     return any(
-        node.used[resource] - taken.get((node.number, resource), 0) - of[resource] < promised
+        node.used[resource] - taken.get((node.number, resource), 0) - entry.amounts[resource] < promised
         for resource, promised in node.promises
-        if resource in of
+        if entry.amounts[resource]
     )
 
 

@@ -1,125 +1,36 @@
-"""The tree of queues: who may take how much (guarantee, ceiling, borrowing, lending), and whose turn it is (share).
+"""The tree of queues: who may take how much (guarantee, ceiling, borrowing, lending), and what share each holds.
 
-Quantities are integers in one fixed list of resources: thousandths of cpus, bytes, thousandths of accelerators of all
-types, the same in effective units (weighted by the types' speed), and thousandths of each type.
 Source of the quota rule: Kueue, KEP-79 (hierarchical cohorts): a queue first uses what it does not lend, then what is
-left above it. Of the share: Ghodsi et al., "Dominant resource fairness", NSDI 2011, by level of the tree as in Bhattacharya
-et al., "Hierarchical scheduling for diverse datacenter workloads", SoCC 2013; in effective units as in Narayanan et al.,
-"Heterogeneity-aware cluster scheduling policies" (Gavel), OSDI 2020.
+left above it.
 """
 
 from collections.abc import Iterable
-from heapq import heapify, heappop, heapreplace
 from math import inf
+from operator import add, mul, sub
 
 from sill.core.errors import InvalidValue
-from sill.scheduler.ledger import MILLI, Ledger
-from sill.scheduler.placement import Need
-from sill.scheduler.types import AcceleratorType, Queue
+from sill.scheduler.placement import Amounts
+from sill.scheduler.resources import Resources
+from sill.scheduler.types import Queue
 
-CPUS, MEMORY, ACCELERATORS, EFFECTIVE = range(4)
 DEPTH_MAX = 16
 QUEUES_MAX = 20_000
 
-Amounts = tuple[tuple[int, int], ...]
-"""What a gang takes: (resource, amount) for each resource it takes any of."""
 Turn = tuple[int, bool, float]
 """Sorts queues under one: band (negative), whether it holds its guarantee, share."""
-
-
-class Resources:
-    """Names and order of the resources that are counted, and how much there is of each."""
-
-    def __init__(self, ledger: Ledger, types: Iterable[AcceleratorType]) -> None:
-        speeds = {each.name: each.speed for each in types}
-        self.names = ["cpus", "memory_bytes", "accelerators", "accelerators/effective"]
-        self._amounts: dict[tuple[int, str], Amounts] = {}
-        self.by_type: dict[str, int] = {}
-        self.speeds: dict[str, float] = {}
-        for name in ledger.devices:
-            self.by_type[name] = len(self.names)
-            self.speeds[name] = speeds.get(name, 1.0)
-            self.names.append(f"accelerators/{name}")
-        self.total = [0] * len(self.names)
-        self.parts = (0.0, 0.0, 0.0)
-        """What one counted unit of cpus, memory and effective accelerators is of all there is."""
-        self.measure(ledger)
-
-    def measure(self, ledger: Ledger) -> None:
-        """Count again what the nodes have in all."""
-        self.total[CPUS], self.total[MEMORY] = ledger.cpus_total, ledger.memory_total
-        self.total[ACCELERATORS] = self.total[EFFECTIVE] = 0
-        for name in ledger.devices:
-            if name not in self.by_type:  # the first node of a type nobody declared
-                self.by_type[name] = len(self.names)
-                self.speeds[name] = 1.0
-                self.names.append(f"accelerators/{name}")
-                self.total.append(0)
-        for name, devices in ledger.devices.items():
-            self.total[self.by_type[name]] = devices.total * MILLI
-            self.total[ACCELERATORS] += devices.total * MILLI
-            self.total[EFFECTIVE] += round(devices.total * MILLI * self.speeds[name])
-        cpus, memory, effective = (1 / (self.total[resource] or 1) for resource in (CPUS, MEMORY, EFFECTIVE))
-        self.parts = cpus, memory, effective
-
-    def amounts(self, need: Need, accelerator: str) -> Amounts:
-        """What a gang of that class takes on that type."""
-        known = self._amounts.get((need.index, accelerator))
-        if known is None:
-            known = self._amounts[need.index, accelerator] = self.of_workers(need, accelerator, need.workers)
-        return known
-
-    def forget_amounts(self) -> None:
-        """Forget what classes of need take; it is worked out again."""
-        self._amounts.clear()
-
-    def of_workers(self, need: Need, accelerator: str, workers: int) -> Amounts:
-        """What so many of its workers take."""
-        milli = need.milli * workers
-        taken = [(CPUS, need.cpus * workers), (MEMORY, need.memory * workers)]
-        if milli:
-            taken += [(ACCELERATORS, milli), (EFFECTIVE, round(milli * self.speeds[accelerator]))]
-            taken.append((self.by_type[accelerator], milli))
-        return tuple((resource, amount) for resource, amount in taken if amount)
-
-    def index(self, name: str) -> int:
-        """Position of a resource by its name.
-
-        Raises:
-            InvalidValue: there is none of that name.
-        """
-        if name not in self.names:
-            raise InvalidValue(f"there is no resource {name!r}; there are {', '.join(self.names)}.", field="queues")
-        return self.names.index(name)
-
-    def unit(self, resource: int) -> float:
-        """By what a counted amount is divided to be the amount people use."""
-        return 1.0 if resource == MEMORY else float(MILLI)
 
 
 class QueueNode:
     """One queue of the tree as it stands: what it may take and what it holds."""
 
     __slots__ = (
-        *(
-            "borrow",
-            "ceiling",
-            "children",
-            "claimed",
-            "decayed",
-            "decayed_us",
-            "drawn",
-            "guarantee",
-            "held",
-            "kept",
-            "limits",
-        ),
-        *("number", "own_kept", "parent", "promises", "spec", "used", "waiting"),
+        *("band", "borrow", "ceiling", "children", "claimed", "decayed", "decayed_us", "drawn", "guarantee"),
+        *("half_life_s", "held", "kept", "limits", "number", "own_kept", "parent", "promises", "spec", "used"),
+        *("waiting", "weight"),
     )
 
     def __init__(self, number: int, spec: Queue, parent: "QueueNode | None", size: int) -> None:
         self.number = number
-        self.spec = spec
         self.parent = parent
         self.children: list[QueueNode] = []
         self.guarantee = [0] * size
@@ -137,14 +48,23 @@ class QueueNode:
         """What others are being stopped for, to give it back to jobs of this queue and of those below."""
         self.drawn = [0] * size
         """The same without what queues below hold of their own: what was taken out of this queue's pool."""
-        self.limits: dict[int, float] = {}
-        """By resource, the lower of ceiling and guarantee with what may be borrowed, where either is declared."""
+        self.limits: tuple[tuple[int, float], ...] = ()
+        """(resource, the lower of ceiling and guarantee with what may be borrowed), where either is declared."""
         self.promises: tuple[tuple[int, int], ...] = ()
         """(resource, amount) of its guarantee."""
         self.decayed = 0.0
         self.decayed_us = 0
         self.waiting = 0
         """Jobs that stand in its lines (leaves only)."""
+        self.describe(spec)
+
+    def describe(self, spec: Queue) -> None:
+        """Take a new declaration; what is asked for at each start lies at hand."""
+        self.spec = spec
+        self.band = -spec.band
+        """Sorts higher bands first."""
+        self.weight = spec.weight
+        self.half_life_s = spec.half_life_s
 
 
 class Tree:
@@ -208,23 +128,20 @@ class Tree:
         """The queue and the resource whose limit forbids it to take this now, or None."""
         at: QueueNode | None = node
         while at is not None and at.parent is not None:
-            limits = at.limits
-            if limits:
-                used = at.used
-                for resource, amount in amounts:
-                    if resource in limits and used[resource] + amount > limits[resource]:
-                        return at, resource
+            for resource, limit in at.limits:
+                amount = amounts[resource]
+                if amount and at.used[resource] + amount > limit:
+                    return at, resource
             at = at.parent
-        for resource, amount in amounts if self.keeps else ():
-            if self._free_of_promises(node, resource) < amount:
+        for resource, amount in enumerate(amounts) if self.keeps else ():
+            if amount and self._free_of_promises(node, resource) < amount:
                 return self.root, resource
         return None
 
     def within(self, node: QueueNode, amounts: Amounts = ()) -> bool:
         """True if the queue, with what it claims and `amounts` more, holds no more of what it is guaranteed than that."""
-        more = dict(amounts)
         return bool(node.promises) and all(
-            node.used[resource] + node.claimed[resource] + more.get(resource, 0) <= promised
+            node.used[resource] + node.claimed[resource] + (amounts[resource] if amounts else 0) <= promised
             for resource, promised in node.promises
         )
 
@@ -232,26 +149,24 @@ class Tree:
         """Count, here and above, what a job will have when others have stopped; with -1 no longer."""
         at: QueueNode | None = node
         while at is not None:
-            for resource, amount in amounts:
-                at.claimed[resource] += sign * amount
+            at.claimed = list(map(add if sign > 0 else sub, at.claimed, amounts))
             at = at.parent
 
     def share(self, node: QueueNode, now_us: int) -> float:
         """Dominant part of the cluster the queue holds (or held, decayed over its half-life), over its weight."""
-        spec = node.spec
-        if spec.half_life_s:
+        if node.half_life_s:
             self._decay(node, now_us)
-            return max(node.decayed, self._dominant(node)) / spec.weight
-        return self._dominant(node) / spec.weight
+            return max(node.decayed, self._dominant(node)) / node.weight
+        return self._dominant(node) / node.weight
 
     def turn(self, node: QueueNode, now_us: int) -> Turn:
         """Sorts siblings: a higher band, then those below their guarantee, then the smaller share."""
-        used, spec = node.used, node.spec
-        share = self.share(node, now_us) if spec.half_life_s else self._dominant(node) / spec.weight
+        used = node.used
+        share = self.share(node, now_us) if node.half_life_s else self._dominant(node) / node.weight
         for resource, promised in node.promises:
             if used[resource] < promised:
-                return -spec.band, False, share
-        return -spec.band, True, share
+                return node.band, False, share
+        return node.band, True, share
 
     def path(self, node: QueueNode) -> list[QueueNode]:
         """The queue and all above it, the root last."""
@@ -268,15 +183,14 @@ class Tree:
         return own + self._free_of_promises(node.parent, resource)
 
     def _move(self, node: QueueNode, amounts: Amounts, sign: int, now_us: int) -> None:
+        move = add if sign > 0 else sub
         at: QueueNode | None = node
         while at is not None:
-            if at.spec.half_life_s:
+            if at.half_life_s:
                 self._decay(at, now_us)
-            used = at.used
-            for resource, amount in amounts:
-                used[resource] += sign * amount
+            at.used = list(map(move, at.used, amounts))
             at = at.parent
-        for resource, amount in amounts if self.keeps else ():
+        for resource, amount in enumerate(amounts) if self.keeps else ():
             self._draw(node, resource, sign * amount)
 
     def _draw(self, node: QueueNode, resource: int, change: int) -> None:
@@ -289,19 +203,13 @@ class Tree:
             at = at.parent
 
     def _dominant(self, node: QueueNode) -> float:
-        cpus, memory, _, effective, *_ = node.used
-        per_cpu, per_byte, per_device = self.resources.parts
-        found = effective * per_device
-        other = cpus * per_cpu
-        if other > found:
-            found = other
-        other = memory * per_byte
-        return other if other > found else found
+        found: float = max(map(mul, node.used, self.resources.parts))
+        return found
 
     def _decay(self, node: QueueNode, now_us: int) -> None:
         passed_s = (now_us - node.decayed_us) / 1e6
         if passed_s > 0:
-            keeps = 0.5 ** (passed_s / node.spec.half_life_s)
+            keeps = 0.5 ** (passed_s / node.half_life_s)
             node.decayed = node.decayed * keeps + self._dominant(node) * (1 - keeps)
             node.decayed_us = now_us
 
@@ -318,7 +226,8 @@ class Tree:
         return QueueNode(self._made, queue, parent, len(self.resources.names))
 
     def _adopt(self, node: QueueNode, queue: Queue, parent: QueueNode) -> None:
-        node.spec, node.parent, node.children = queue, parent, []
+        node.parent, node.children = parent, []
+        node.describe(queue)
         size = len(self.resources.names)
         node.guarantee = self._counted(queue.guarantee, [0] * size)
         lent = self._counted(queue.lend, list(node.guarantee))
@@ -327,7 +236,7 @@ class Tree:
         node.borrow = self._bounds(queue.borrow)
         may_hold = zip(node.ceiling, node.guarantee, node.borrow, strict=True)
         least = (min(most, own + others) for most, own, others in may_hold)
-        node.limits = {resource: bound for resource, bound in enumerate(least) if bound < inf}
+        node.limits = tuple((resource, bound) for resource, bound in enumerate(least) if bound < inf)
         node.promises = tuple((at, amount) for at, amount in enumerate(node.guarantee) if amount)
         parent.children.append(node)
         self.by_name[queue.name] = node
@@ -354,7 +263,7 @@ class Tree:
         for node in (self.root, *self.by_name.values()):
             node.used, node.drawn = [0] * len(node.used), [0] * len(node.used)
         for node, used in leaves:
-            self._move(node, tuple((at, amount) for at, amount in enumerate(used) if amount), 1, node.decayed_us)
+            self._move(node, tuple(used), 1, node.decayed_us)
 
     def _count_kept(self, node: QueueNode) -> None:
         """A queue keeps at least what the queues below keep together."""
@@ -364,69 +273,6 @@ class Tree:
             below = [sum(pair) for pair in zip(below, child.kept, strict=True)]
         node.held = [max(0, own - others) for own, others in zip(node.own_kept, below, strict=True)]
         node.kept = [sum(pair) for pair in zip(node.held, below, strict=True)]
-
-
-class Contest:
-    """Whose turn it is, again and again within one pass: one heap of queues under each queue.
-
-    The leaf whose turn it is stands on top of each heap on the way down to it. During a pass only such a leaf takes
-    anything, so after each start only those tops have to be sorted in again.
-    """
-
-    def __init__(self, tree: Tree, leaves: Iterable[QueueNode], now_us: int) -> None:
-        self._tree = tree
-        self._now_us = now_us
-        self._heaps: dict[int, list[tuple[Turn, int, QueueNode]]] = {}
-        self._entered: dict[int, dict[int, QueueNode]] = {}
-        """Queues that take part, by the number of the one above; a heap is made of them when it is first looked at."""
-        for leaf in leaves:
-            node = leaf
-            while node.parent is not None:
-                siblings = self._entered.setdefault(node.parent.number, {})
-                if node.number in siblings:
-                    break
-                siblings[node.number] = node
-                node = node.parent
-
-    def best(self) -> QueueNode | None:
-        """The leaf whose turn it is, or None when all were dropped."""
-        node = self._tree.root
-        while True:
-            heap = self._heaps.get(node.number)
-            if heap is None:
-                heap = self._heap(node)
-                if heap is None:
-                    return None if node is self._tree.root else node
-            if not heap:
-                return None
-            node = heap[0][2]
-
-    def took(self, leaf: QueueNode) -> None:
-        """The leaf that `best` gave last took something."""
-        node = leaf
-        while node.parent is not None:
-            heapreplace(self._heaps[node.parent.number], (self._tree.turn(node, self._now_us), node.number, node))
-            node = node.parent
-
-    def drop(self, leaf: QueueNode) -> None:
-        """The leaf has nothing more to offer in this pass; it is the one `best` gave last."""
-        node = leaf
-        while node.parent is not None:
-            heap = self._heaps[node.parent.number]
-            heappop(heap)
-            if heap:
-                return
-            node = node.parent
-
-    def _heap(self, node: QueueNode) -> list[tuple[Turn, int, QueueNode]] | None:
-        """The queues under one, by whose turn it is; None for a leaf."""
-        heap = self._heaps.get(node.number)
-        if heap is None and node.number in self._entered:
-            below = self._entered[node.number].values()
-            heap = [(self._tree.turn(child, self._now_us), child.number, child) for child in below]
-            heapify(heap)
-            self._heaps[node.number] = heap
-        return heap
 
 
 def check_queues(queues: dict[str, Queue]) -> None:

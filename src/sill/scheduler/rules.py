@@ -1,33 +1,65 @@
 """The scheduler as other stages see it: hand it what happened, ask what to do, ask why. Pure; the state lives in it."""
 
-import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from sill.core.errors import InvalidValue, Refused
+import msgspec
+
 from sill.scheduler.decide import decide
 from sill.scheduler.entries import Phase
-from sill.scheduler.explain import Explanation, explain, no_room
+from sill.scheduler.explain import Explanation, explain, reason
 from sill.scheduler.folding import happen
-from sill.scheduler.ledger import DEVICES_MAX, MILLI
-from sill.scheduler.placement import place
+from sill.scheduler.forks import cluster_of, fork
 from sill.scheduler.policies import policy_named
+from sill.scheduler.possible import Possible
+from sill.scheduler.queues import check_queues as check_by_name
+from sill.scheduler.simulation.report import report
+from sill.scheduler.simulation.types import Outcome, Report
+from sill.scheduler.standing import standing
 from sill.scheduler.starts import Forecaster, StartInterval
 from sill.scheduler.state import State
-from sill.scheduler.types import Action, Cluster, Event, Job, Queue, Tick
+from sill.scheduler.types import (
+    Action,
+    Cluster,
+    Ended,
+    Event,
+    Job,
+    Node,
+    Policy,
+    Queue,
+    QueuesSet,
+    Running,
+    Standing,
+    Submitted,
+    Tick,
+    Withdrawn,
+)
+from sill.scheduler.whatif import again, from_now, machines
 
-GIB = 1024**3
+Played = tuple[Outcome, Report]
+
+
+class Change(NamedTuple):
+    """What a what-if changes: machines that come, and the policy (empty for the same)."""
+
+    add: dict[str, float]
+    policy: str
 
 
 class Scheduler:
     """One scheduler: a cluster, a policy, a tree of queues, and all jobs that wait or run."""
 
-    def __init__(self, cluster: Cluster, policy: str = "local", queues: tuple[Queue, ...] = ()) -> None:
-        self.state = State(cluster, policy_named(policy), queues)
-        self._empty = State(cluster, policy_named(policy), queues)
+    def __init__(self, cluster: Cluster, policy: str | Policy = "local", queues: tuple[Queue, ...] = ()) -> None:
+        chosen = policy_named(policy) if isinstance(policy, str) else policy
+        self.state = State(cluster, chosen, queues)
+        self._possible = Possible(cluster, chosen, queues)
         self._forecaster = Forecaster()
 
     def take(self, event: Event, now_us: int) -> None:
         """Take in what happened."""
         happen(self.state, event, now_us)
+        if isinstance(event, QueuesSet):
+            self._possible.declare(event.queues)
 
     def decide(self, now_us: int) -> list[Action]:
         """What to do now; it is taken to be done."""
@@ -42,6 +74,10 @@ class Scheduler:
             NotFound: it is not known.
         """
         return explain(self.state, job_id)
+
+    def reason(self, job_id: str) -> str:
+        """Why a job that is known waits, in words alone: cheap enough to be noted for many."""
+        return reason(self.state, job_id)
 
     def forecast(self, job_id: str) -> StartInterval | None:
         """When a job that waits will start, four times of five; None if it does not wait or nothing can be said.
@@ -68,61 +104,93 @@ class Scheduler:
 
         Raises:
             InvalidValue: a quantity is negative, no number, or part of a device beyond the first.
-            Refused: it needs more than there is.
+            Refused: it needs more than there is, or than its queue may ever hold.
         """
-        check_job(job)
-        state = self._empty
-        need = state.fresh_need(job)
-        if place(state.ledger, need, need.types, 0, state.fit) is not None:
+        self._possible.check(job)
+
+    def is_seated(self, job_id: str, queue: str) -> bool:
+        """True if a job that is known waits or runs in that queue as the queue was declared last."""
+        entry = self.state.entries[job_id]
+        return entry.job.queue == queue and self.state.tree.by_name.get(queue) is entry.leaf
+
+    def move(self, job_id: str, queue: str, now_us: int) -> None:
+        """Let a job wait or run in that queue from now on; one that is put aside waits again.
+
+        One that is being stopped stays where it is until it is gone.
+        """
+        entry = self.state.entries[job_id]
+        if entry.phase is Phase.STOPPING:
             return
-        resources = state.resources
-        for field, needs, has, what in (
-            ("cpus", job.cpus * job.workers, resources.total[0] / MILLI, "cpus"),
-            ("accelerators", job.accelerators * job.workers, resources.total[2] / MILLI, "accelerators"),
-            ("memory_bytes", job.memory_bytes * job.workers / GIB, resources.total[1] / GIB, "GiB of memory"),
-        ):
-            if needs > has:
-                raise Refused(
-                    f"the run needs {needs:.6g} {what}, there are {has:.6g} in all; it could never start.",
-                    fix="Ask for less, or for fewer workers.",
-                    field=f"resources.{field}",
-                )
-        entry = state.admit(job)
-        text = no_room(state, entry)
-        state.forget(entry)
-        raise Refused(
-            f"the run could never start, even on an empty cluster: {text}.",
-            fix="Ask for less on one node, for fewer workers, or for a wider level.",
-            field="resources",
+        job = msgspec.structs.replace(entry.job, queue=queue)
+        if entry.phase is not Phase.RUNNING:
+            self.take(Withdrawn(job_id=job_id), now_us)
+            self.take(Submitted(job=job), now_us)
+            return
+        found = Running(
+            job=job,
+            attempt=entry.attempt,
+            slots=entry.placed,
+            accelerator=entry.accelerator,
+            started_us=entry.started_us,
+            attained_s=entry.attained_us / 1e6,
         )
+        self.take(Ended(job_id=job_id, attempt=entry.attempt, is_success=False), now_us)
+        self.take(found, now_us)
+
+    def jobs(self) -> list[Job]:
+        """All that wait or run."""
+        return [entry.job for entry in self.state.entries.values()]
+
+    def fork_for(self, change: Change) -> tuple[State, State, tuple[Node, ...]]:
+        """Two states that go on from this one, the second under the other policy, and machines that come: for
+        `compare_now`."""
+        policy = policy_named(change.policy) if change.policy else None
+        nodes = machines(self.nodes(), change.add) if change.add else ()
+        return fork(self.state), fork(self.state, policy), nodes
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The machines."""
+        return tuple(machine.spec for machine in self.state.ledger.machines)
+
+    def standing(self) -> Standing:
+        """How the cluster and its queues stand."""
+        return standing(self.state)
+
+    def job(self, job_id: str) -> Job:
+        """A job that is known."""
+        return self.state.entries[job_id].job
+
+    def left_s(self, job_id: str) -> float:
+        """How long a job that is known will run from now on, by prediction."""
+        entry = self.state.entries[job_id]
+        return self.state.predictor.left_s(entry.job, entry.work_us(self.state.now_us) / 1e6)
+
+    def running(self) -> list[tuple[Job, int]]:
+        """Jobs that hold their places, and since when."""
+        return [(entry.job, entry.started_us) for entry in self.state.running.values()]
 
 
-def check_job(job: Job) -> None:
-    """Refuse quantities that mean nothing.
+def check_queues(queues: Sequence[Queue]) -> None:
+    """Refuse a tree that is none, and quantities that mean nothing.
 
     Raises:
-        InvalidValue: it names the field.
+        InvalidValue: it names the queue and what is wrong.
     """
-    for field in ("cpus", "memory_bytes", "accelerators", "estimate_s", "restart_s", "runtime_min_s"):
-        amount = getattr(job, field)
-        if not math.isfinite(amount) or amount < 0:
-            raise InvalidValue(f"{field} {amount} is not 0 or more.", field=field)
-    if job.workers < 1:
-        raise InvalidValue(f"workers {job.workers} is not 1 or more.", field="workers")
-    parts = job.accelerators * MILLI
-    if job.accelerators > 1 and job.accelerators != int(job.accelerators):
-        raise InvalidValue(
-            f"accelerators {job.accelerators:g} is neither a part of one device nor a whole number.",
-            fix="Ask for a part of one (such as 0.5), or for whole ones.",
-            field="resources.accelerators",
-        )
-    if 0 < parts < 1:
-        raise InvalidValue(
-            f"accelerators {job.accelerators} is less than a thousandth of a device.", field="resources.accelerators"
-        )
-    if job.accelerators > DEVICES_MAX:
-        raise InvalidValue(
-            f"{job.accelerators:g} accelerators for one worker; a node has at most {DEVICES_MAX}.",
-            fix="Ask for more workers.",
-            field="resources.accelerators",
-        )
+    check_by_name({queue.name: queue for queue in queues})
+
+
+def compare_now(state: State, other: State, nodes: tuple[Node, ...]) -> tuple[Played, Played]:
+    """What becomes of all that waits and runs, as it is and as it would be. Takes the two forks for itself."""
+    before, after = from_now(state, ()), from_now(other, nodes)
+    return (before, report(before)), (after, report(after))
+
+
+def compare_past(
+    scheduler: Scheduler, queues: tuple[Queue, ...], past: Sequence[tuple[Job, float]], change: Change
+) -> tuple[Played, Played]:
+    """What had become of jobs of the past (each with the seconds it ran), as it is and as it would have been."""
+    cluster, policy = cluster_of(scheduler.state), scheduler.state.policy
+    other = policy_named(change.policy) if change.policy else policy
+    nodes = machines(cluster.nodes, change.add) if change.add else ()
+    before, after = again(cluster, policy, queues, past, ()), again(cluster, other, queues, past, nodes)
+    return (before, report(before)), (after, report(after))

@@ -8,6 +8,7 @@ misses); Gibbs and Candès, "Adaptive conformal inference under distribution shi
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from math import exp, log
 
@@ -129,29 +130,37 @@ class Forecaster:
 
 def run_forward(state: State, job_id: str, draw: int = 0) -> float | None:
     """Seconds until a job starts if nothing more is submitted, with one draw of run times; None if it does not."""
-    ahead = fork(state)
+    for at_us, what in play(fork(state), draw, DECISIONS_MAX):
+        if isinstance(what, Start) and what.job_id == job_id:
+            return (at_us - state.now_us) / 1e6
+    return None
+
+
+def play(ahead: State, draw: int = 0, decisions_max: int = DECISIONS_MAX) -> Iterator[tuple[int, Action | Ended]]:
+    """What becomes of a state if nothing more is submitted, with one draw of run times: decisions and ends, with their
+    times. The state is changed, so it is a fork."""
     ends = [(_ends_us(ahead, entry, draw), entry.number, name) for name, entry in ahead.running.items()]
     heapify(ends)
     events: list[Event] = [Tick()]
-    for _ in range(DECISIONS_MAX):
+    for _ in range(decisions_max):
         for event in events:
             happen(ahead, event, ahead.now_us)
+            if isinstance(event, Ended):
+                yield ahead.now_us, event
         events = []
         for action in choose(ahead):
             entry = ahead.entries[action.job_id]
+            yield ahead.now_us, action
             if isinstance(action, Start):
-                if action.job_id == job_id:
-                    return (ahead.now_us - state.now_us) / 1e6
                 heappush(ends, (_ends_us(ahead, entry, draw), entry.number, action.job_id))
             elif isinstance(action, Preempt):
                 events.append(Stopped(job_id=action.job_id, attempt=action.attempt))
         if not events:
             now_us = _next_us(ahead, ends)
-            if now_us < 0:
-                return None
+            if now_us < 0 or not ahead.entries:
+                return
             events = _due(ahead, ends, now_us)
             ahead.now_us = max(ahead.now_us, now_us)
-    return None
 
 
 def _next_us(ahead: State, ends: list[tuple[int, int, str]]) -> int:

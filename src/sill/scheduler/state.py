@@ -6,16 +6,22 @@ of events and actions is the state of the one who wrote it.
 
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from math import ceil
+
+from msgspec.structs import replace
 
 from sill.core.errors import Conflict
 from sill.scheduler.carbon import Prices, cheapest_start_us
+from sill.scheduler.elastic import sizes_of
 from sill.scheduler.entries import Entry, Line, Phase
 from sill.scheduler.fits import fit_named
 from sill.scheduler.ledger import MILLI, Ledger
+from sill.scheduler.locality import Locality
 from sill.scheduler.orders import Order, order_named
-from sill.scheduler.placement import Fit, Need, Place, Spread, need_key, possible_types
+from sill.scheduler.placement import Amounts, Fit, Need, Place, Spread, need_key, possible_types
 from sill.scheduler.prediction import Predictor
-from sill.scheduler.queues import Amounts, QueueNode, Resources, Tree
+from sill.scheduler.queues import QueueNode, Tree
+from sill.scheduler.resources import ACCELERATORS, CPUS, Resources
 from sill.scheduler.types import Cluster, Job, Node, Policy, Queue, Slot
 
 NEEDS_MAX = 10_000
@@ -27,7 +33,7 @@ STARVED_PRIORITY = 10**9
 class Reservation:
     """Nodes kept for one job that waits, from now until it starts there or elsewhere."""
 
-    __slots__ = ("accelerator", "entry", "made_us", "mask", "slack", "spread", "start_us", "victims")
+    __slots__ = ("accelerator", "entry", "made_us", "mask", "retry_us", "slack", "spread", "start_us", "victims")
 
     def __init__(self, entry: Entry, accelerator: str, spread: Spread, start_us: int, now_us: int) -> None:
         self.entry = entry
@@ -40,6 +46,8 @@ class Reservation:
             self.mask |= 1 << index
         self.slack: dict[int, tuple[int, int, int]] = {}
         """Cpus, memory and devices on each node that are free at the start and not needed by it."""
+        self.retry_us = 0
+        """When it is looked at again because its nodes were not free in time."""
         self.victims: set[str] = set()
         """Jobs that were asked to stop for it and have not yet."""
 
@@ -57,6 +65,7 @@ class State:
         self.policy = policy
         self.types = {each.name: each for each in cluster.types}
         self.ledger = Ledger(cluster)
+        self.locality = Locality(self.ledger)
         self.resources = Resources(self.ledger, cluster.types)
         self.tree = Tree(queues, self.resources)
         self.predictor = Predictor()
@@ -95,6 +104,8 @@ class State:
         """What running costs by place; of the empty name, wherever nothing else is said."""
         self.optional: dict[str, Entry] = {}
         """Jobs put aside until running costs less."""
+        self.elastic: dict[str, Entry] = {}
+        """Jobs that may be given more or fewer workers."""
         self.timers: list[tuple[int, int, str]] = []
         self._numbers = 0
         self._needs_made = 0
@@ -108,8 +119,13 @@ class State:
             raise Conflict(f"job {job.id!r} is known already.", fix="Give each job an id of its own.")
         leaf = self.tree.leaf(job.queue if self.policy.fair else "")
         self._numbers += 1
-        entry = Entry(job, self.need(job), leaf, self._numbers)
+        is_elastic = self.policy.elastic and bool(job.max_workers or job.min_workers)
+        smallest = replace(job, workers=job.min_workers or job.workers) if is_elastic else job
+        entry = Entry(job, self.need(smallest), leaf, self._numbers)
         self.entries[job.id] = entry
+        if is_elastic:
+            entry.sizes = sizes_of(job)
+            self.elastic[job.id] = entry
         self.fit.learn(entry.need)
         return entry
 
@@ -120,7 +136,6 @@ class State:
         if known is None:
             if len(self.needs) >= NEEDS_MAX:
                 self.needs = {each.key: each for each in self.waiting_needs.values()}
-                self.resources.forget_amounts()
             self._needs_made += 1
             known = self.needs[key] = self.fresh_need(job, self._needs_made)
         return known
@@ -136,6 +151,10 @@ class State:
         self.resources.measure(self.ledger)
         if len(self.ledger.devices) > known:
             self.tree.widen()
+            more = (0,) * (len(self.ledger.devices) - known)
+            for entry in self.running.values():
+                entry.amounts += more
+            self.claims = {name: amounts + more for name, amounts in self.claims.items()}
             for lines in self.lines_by_need.values():
                 need, job = (line := next(iter(lines.values()))).need, line.head.job
                 need.types = self._able_types(job) if need.milli else need.types
@@ -216,10 +235,22 @@ class State:
     def line_up(self, entry: Entry) -> None:
         """Put a job into its line where it belongs now."""
         self.dequeue(entry)
+        if entry.job.slowdowns and entry.job.workers > 1:
+            entry.need = self._near(entry)
         entry.phase = Phase.WAITING
         self._rank(entry)
         self._line(entry).add(entry)
         entry.leaf.waiting += 1
+
+    def _near(self, entry: Entry) -> Need:
+        """The need of a gang that would rather have its workers near each other, by how long it has waited for that."""
+        own = self.need(entry.job)
+        waited_s = (self.now_us - entry.waiting_us) / 1e6
+        level, until_s = self.locality.level(entry.job, own, waited_s, self.predictor.total_s(entry.job))
+        if level == own.level:
+            return own
+        self.remind(entry.waiting_us + ceil(until_s * 1e6) + 1, entry.job.id)
+        return self.need(replace(entry.job, level=level))
 
     def dequeue(self, entry: Entry) -> None:
         """Take a waiting job out of its line."""
@@ -245,6 +276,75 @@ class State:
 
     def begin(self, entry: Entry, where: Place) -> tuple[Slot, ...]:
         """A job takes its place on these nodes, with the devices named or else those the ledger gives it."""
+        return self._began(entry, where[0], self._give(entry, where))
+
+    def restore(self, entry: Entry, accelerator: str, slots: tuple[Slot, ...]) -> None:
+        """A job is found running there, with these devices."""
+        self._take(entry, accelerator, slots)
+        self._began(entry, accelerator, slots)
+
+    def sized_need(self, entry: Entry, workers: int, level: str) -> Need:
+        """What an elastic gang asks for with so many workers that share a level."""
+        return self.need(replace(entry.job, workers=workers, level=level))
+
+    def lift(self, entry: Entry) -> tuple[Slot, ...]:
+        """Take a running gang off its nodes for a moment, to look for others; `put_back` must follow."""
+        self._release(entry)
+        return entry.placed
+
+    def put_back(self, entry: Entry, where: Place | None, held: tuple[Slot, ...]) -> tuple[Slot, ...]:
+        """Give a lifted gang its new place, or the one it held if there is none."""
+        if where is None:
+            self._take(entry, entry.accelerator, held)
+            return held
+        self._resized(entry, self._give(entry, where), held)
+        return entry.placed
+
+    def resize(self, entry: Entry, slots: tuple[Slot, ...]) -> None:
+        """A running gang was given these workers."""
+        held = self.lift(entry)
+        self._take(entry, entry.accelerator, slots)
+        self._resized(entry, slots, held)
+
+    def _resized(self, entry: Entry, slots: tuple[Slot, ...], held: tuple[Slot, ...]) -> None:
+        entry.attained_us = entry.work_us(self.now_us)
+        entry.started_us, entry.pays_start = self.now_us, True
+        for slot in held:
+            self.touched |= 1 << self.ledger.by_name[slot.node]
+        self.tree.release(entry.leaf, entry.amounts, self.now_us)
+        self._seat(entry, slots)
+        if self.policy.preempts:
+            self.watch_index(entry)
+
+    def _seat(self, entry: Entry, slots: tuple[Slot, ...]) -> None:
+        """Count what a gang takes with the workers it has."""
+        entry.placed = slots
+        if entry.job.id in self.elastic:
+            entry.workers = sum(slot.workers for slot in slots)
+            entry.speed = dict(entry.sizes).get(entry.workers, 1.0)
+            entry.amounts = self.resources.of_workers(entry.need, entry.accelerator, entry.workers)
+        else:
+            entry.amounts = self.resources.amounts(entry.need, entry.accelerator)
+        self.tree.take(entry.leaf, entry.amounts, self.now_us)
+
+    def _release(self, entry: Entry) -> None:
+        need = entry.need
+        for slot in entry.placed:
+            index = self.ledger.by_name[slot.node]
+            self.ledger.release(
+                index, entry.job.id, slot.workers, need.cpus, need.memory, entry.accelerator, need.milli, slot.devices
+            )
+
+    def _take(self, entry: Entry, accelerator: str, slots: tuple[Slot, ...]) -> None:
+        need = entry.need
+        for slot in slots:
+            index = self.ledger.by_name[slot.node]
+            self.ledger.take(
+                index, entry.job.id, slot.workers, need.cpus, need.memory, accelerator, need.milli, slot.devices
+            )
+
+    def _give(self, entry: Entry, where: Place) -> tuple[Slot, ...]:
+        """Take the place from the ledger, with the devices named or else those it gives."""
         need = entry.need
         accelerator, spread, named_devices = where
         slots = []
@@ -253,39 +353,27 @@ class State:
                 index, entry.job.id, workers, need.cpus, need.memory, accelerator, need.milli, named_devices
             )
             slots.append(Slot(self.ledger.machines[index].spec.name, workers, devices))
-        return self._began(entry, accelerator, tuple(slots))
-
-    def restore(self, entry: Entry, accelerator: str, slots: tuple[Slot, ...]) -> None:
-        """A job is found running there, with these devices."""
-        need = entry.need
-        for slot in slots:
-            index = self.ledger.by_name[slot.node]
-            self.ledger.take(
-                index, entry.job.id, slot.workers, need.cpus, need.memory, accelerator, need.milli, slot.devices
-            )
-        self._began(entry, accelerator, slots)
+        return tuple(slots)
 
     def vacate(self, entry: Entry) -> None:
         """A job gives back its place."""
-        need = entry.need
+        self._release(entry)
         for slot in entry.placed:
-            index = self.ledger.by_name[slot.node]
-            self.ledger.release(
-                index, entry.job.id, slot.workers, need.cpus, need.memory, entry.accelerator, need.milli, slot.devices
-            )
-            self.touched |= 1 << index
+            self.touched |= 1 << self.ledger.by_name[slot.node]
         self.tree.release(entry.leaf, entry.amounts, self.now_us)
         node: QueueNode | None = entry.leaf
         while node is not None:
             self.loosened.add(node.number)
             node = node.parent
         entry.placed = ()
+        entry.workers = 0
         entry.amounts = ()
         self.running.pop(entry.job.id, None)
 
     def forget(self, entry: Entry) -> None:
         """The job is over."""
         entry.phase = Phase.GONE
+        self.elastic.pop(entry.job.id, None)
         self.optional.pop(entry.job.id, None)
         self.unkeep(entry.job.id)
         self.entries.pop(entry.job.id, None)
@@ -320,8 +408,6 @@ class State:
 
     def unkeep(self, job_id: str) -> None:
         """Give the nodes back to all."""
-        if not self.reservations:
-            return
         gone = self.reservations.pop(job_id, None)
         if gone is not None:
             self.touched |= gone.mask
@@ -353,6 +439,8 @@ class State:
 
     def rank_again(self) -> None:
         """Sort all lines anew if the order has learned something that changes indexes."""
+        total = self.resources.total
+        self.order.survey(self.entries.values(), (total[ACCELERATORS] or total[CPUS]) / MILLI, self.now_us)
         if self.order.version == self._order_version:
             return
         self._order_version = self.order.version
@@ -384,7 +472,7 @@ class State:
         if not self.policy.reserve_from or need.workers > 1:
             return True
         devices = self.ledger.devices.get(need.types[0]) if need.types else None
-        return devices is not None and need.milli >= self.policy.reserve_from * MILLI * (len(devices.whole) - 2)
+        return devices is not None and need.milli >= self.policy.reserve_from * MILLI * devices.most
 
     def _patient_us(self, entry: Entry) -> int:
         """Until when it may be overtaken."""
@@ -417,11 +505,11 @@ class State:
         entry.phase = Phase.RUNNING
         entry.attempt += 1
         entry.started_us = entry.saved_us = self.now_us
-        entry.accelerator, entry.placed, entry.front = accelerator, slots, 0
-        entry.amounts = self.resources.amounts(entry.need, accelerator)
-        self.tree.take(entry.leaf, entry.amounts, self.now_us)
+        entry.accelerator, entry.front, entry.pays_start = accelerator, 0, entry.job.id in self.elastic
+        self._seat(entry, slots)
         self.running[entry.job.id] = entry
-        self.unkeep(entry.job.id)
+        if self.reservations:
+            self.unkeep(entry.job.id)
         if self.policy.preempts:
             self.watch_index(entry)
         return slots

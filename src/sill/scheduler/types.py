@@ -1,4 +1,8 @@
-"""What there is, what is asked for, what happened, and what is to be done: the values the scheduler works on."""
+"""What there is, what is asked for, what happened, and what is to be done: the values the scheduler works on.
+
+Those of which there are many are not followed by the collector of cycles (`gc=False`): a frozen value cannot hold itself,
+and a state of 100,000 jobs would make the collector walk through all of them in the middle of a decision.
+"""
 
 from sill.core.values import Value
 
@@ -100,7 +104,7 @@ class Queue(Value, frozen=True, kw_only=True):
 # --- work: what is asked for ------------------------------------------------------------------------------------
 
 
-class Job(Value, frozen=True, kw_only=True):
+class Job(Value, frozen=True, kw_only=True, gc=False):
     """A gang of equal workers; starts whole or not at all.
 
     Attributes:
@@ -110,6 +114,8 @@ class Job(Value, frozen=True, kw_only=True):
         capabilities: what the accelerator must have.
         labels: what its nodes must carry.
         level: the topology level all workers must share, such as `rack`, or `node`; empty for anywhere.
+        slowdowns: by level (`node`, or one of the topology), how many times slower it runs when its workers do not share
+            one; it waits for a near place as long as that would cost it.
         places: the only places it may run in; anywhere when empty.
         min_workers, max_workers: an elastic gang may shrink and grow between them; 0 for `workers`.
         scaling: relative throughput by number of workers, for elastic gangs; linear between the given points.
@@ -137,6 +143,7 @@ class Job(Value, frozen=True, kw_only=True):
     capabilities: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     level: str = ""
+    slowdowns: dict[str, float] = {}
     places: tuple[str, ...] = ()
     min_workers: int = 0
     max_workers: int = 0
@@ -270,7 +277,7 @@ Event = (
 # --- actions: what is to be done ---------------------------------------------------------------------------------
 
 
-class Slot(Value, frozen=True):
+class Slot(Value, frozen=True, gc=False):
     """Workers of a gang on one node, and the devices they get, worker after worker."""
 
     node: str
@@ -278,7 +285,7 @@ class Slot(Value, frozen=True):
     devices: tuple[int, ...] = ()
 
 
-class Start(Value, frozen=True, tag="start"):
+class Start(Value, frozen=True, gc=False, tag="start"):
     """Start an attempt of a job there."""
 
     job_id: str
@@ -288,7 +295,7 @@ class Start(Value, frozen=True, tag="start"):
     reason: str
 
 
-class Preempt(Value, frozen=True, tag="preempt"):
+class Preempt(Value, frozen=True, gc=False, tag="preempt"):
     """Stop an attempt (checkpoint it first if it can); report `Stopped` when it is gone."""
 
     job_id: str
@@ -356,6 +363,7 @@ class Policy(Value, frozen=True, kw_only=True):
         reclaims: a job within its queue's guarantee takes back what others have borrowed.
         grace_s: how long it waits before it does.
         depth: how many waiting jobs are tried behind blocked ones in one pass.
+        elastic: gangs that may shrink and grow do; they start with as few workers as they can, or as their deadline needs.
     """
 
     name: str
@@ -376,3 +384,61 @@ class Policy(Value, frozen=True, kw_only=True):
     reclaims: bool = False
     grace_s: float = 0.0
     depth: int = 500
+    elastic: bool = False
+
+
+# --- how it stands -------------------------------------------------------------------------------------------------
+
+
+class QueueStanding(Value, frozen=True, kw_only=True):
+    """How one queue stands. Quantities are by resource.
+
+    Attributes:
+        share: dominant part of the cluster it holds, over its weight.
+        borrowed: what it holds above its guarantee, of resources that some queue is guaranteed.
+        lent: what it would have to take back from others if it asked for all its guarantee now.
+        budget, spent: what it may come to this month, and what it has come to, with what runs now.
+    """
+
+    name: str
+    parent: str
+    depth: int
+    waiting: int
+    running: int
+    share: float
+    held: dict[str, float]
+    guarantee: dict[str, float]
+    ceiling: dict[str, float]
+    borrowed: dict[str, float]
+    lent: dict[str, float]
+    budget: dict[str, float] = {}
+    spent: dict[str, float] = {}
+
+
+class ResourceStanding(Value, frozen=True, kw_only=True):
+    """How one resource of the cluster stands.
+
+    Attributes:
+        used: what runs hold.
+        largest: the most that is free on one node.
+        fragmentation: the part of what is free that lies on nodes that are partly used, 0 to 1; 0 with one node.
+    """
+
+    name: str
+    total: float
+    used: float
+    free: float
+    largest: float
+    fragmentation: float
+
+
+class Standing(Value, frozen=True, kw_only=True):
+    """The whole cluster and all queues, as they stand. `utilisation` is the largest used part of any resource."""
+
+    policy: str
+    nodes: int
+    waiting: int
+    running: int
+    utilisation: float
+    resources: tuple[ResourceStanding, ...]
+    queues: tuple[QueueStanding, ...]

@@ -7,7 +7,9 @@ from urllib.parse import quote
 from sill.models.types import (
     AliasChange,
     Approval,
+    BundleFiles,
     Freed,
+    Inspected,
     ModelCard,
     ModelVersion,
     RegisteredModel,
@@ -52,13 +54,27 @@ class Models:
         Args:
             more: other fields of `VersionSpec`, such as `gate` or `note`.
         """
-        store = Trainings(self._client).store_blob
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        files = {path.relative_to(folder).as_posix(): store(path.read_bytes()) for path in paths}
         spec = VersionSpec(
-            model=model, files=files, runtime=runtime, signature=signature, evaluation=evaluation, **more
+            model=model, files=self._upload(folder), runtime=runtime, signature=signature, evaluation=evaluation, **more
         )
         return self.register(spec)
+
+    def inspect(self, path: Path, runtime: str = "") -> Inspected:
+        """What a model's file or folder is: it is uploaded, and loaded in a confined process of the platform.
+
+        Args:
+            runtime: found out when left out.
+        """
+        body = BundleFiles(files=self._upload(path), runtime=runtime)
+        return self._client.call("POST", "/projects/{project}/inspect", Inspected, body=body)
+
+    def _upload(self, path: Path) -> dict[str, str]:
+        """Path in the bundle → digest of a file, or of each in a folder; all uploaded."""
+        store = Trainings(self._client).store_blob
+        if path.is_file():
+            return {path.name: store(path.read_bytes())}
+        paths = sorted(each for each in path.rglob("*") if each.is_file() and "__pycache__" not in each.parts)
+        return {each.relative_to(path).as_posix(): store(each.read_bytes()) for each in paths}
 
     def versions(self, model: str, *, after: str = "", limit: int = 100) -> Page[ModelVersion]:
         """Versions of a model, newest first."""

@@ -16,6 +16,7 @@ from sill.sdk.models import Models
 from sill.sdk.monitors import Monitors
 from sill.sdk.pipelines import Pipelines
 from sill.sdk.platform import Platform
+from sill.sdk.queues import Queues
 from sill.sdk.runs import Runs
 from sill.sdk.sources import Sources
 from sill.sdk.traffic import Traffic
@@ -59,6 +60,11 @@ class Stages:
     def costs(self) -> Costs:
         """Calls of `sdk.costs`."""
         return Costs(self.client)
+
+    @cached_property
+    def queues(self) -> Queues:
+        """Calls of `sdk.queues`."""
+        return Queues(self.client)
 
     @cached_property
     def sources(self) -> Sources:

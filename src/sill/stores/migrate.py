@@ -22,7 +22,19 @@ from sill.stores.database import Database, metadata, open_database
 
 FOLDER = Path(__file__).parent / "migrations"
 STAGES = (
-    *("stores", "governance", "costs", "scheduler", "sources", "lake", "features", "runs", "models", "endpoints"),
+    *(
+        "stores",
+        "governance",
+        "costs",
+        "scheduler",
+        "queues",
+        "sources",
+        "lake",
+        "features",
+        "runs",
+        "models",
+        "endpoints",
+    ),
     *("traffic", "monitors", "triggers", "projects", "protocols"),
 )
 """Folders that may declare tables."""

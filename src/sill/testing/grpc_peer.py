@@ -10,6 +10,7 @@ from sill.protocols.grpc.limits import GrpcLimits
 from sill.protocols.grpc.port import Call, Service
 from sill.protocols.grpc.server import GrpcServer
 from sill.protocols.grpc.status import CallError, Status
+from sill.safety.limits import MemoryBudget
 
 HEAD = [
     (b":method", b"POST"),
@@ -77,6 +78,11 @@ class Transport:
     def set_write_buffer_limits(self, high: int) -> None:
         """Not of interest."""
 
+    def pause_reading(self) -> None:
+        """Nothing is read by itself."""
+
+    resume_reading = pause_reading
+
     def write(self, content: bytes) -> None:
         self.written += content
 
@@ -92,9 +98,9 @@ class Transport:
 class Peer:
     """A client's end, one frame after another."""
 
-    def __init__(self, limits: GrpcLimits, service: Service | None = None) -> None:
+    def __init__(self, limits: GrpcLimits, service: Service | None = None, memory: MemoryBudget | None = None) -> None:
         self.methods = Methods()
-        self.house = GrpcServer(service or self.methods, limits)
+        self.house = GrpcServer(service or self.methods, limits, memory)
         self.connection = Connection(self.house)
         self.transport = Transport()
         self.connection.connection_made(self.transport)

@@ -2,13 +2,10 @@
 
 from typing import Any
 
-from sill.endpoints.types import PlanEndpoint, PlanToken, ServingPlan
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.signing import Signer
-from sill.safety.tokens import digest
-from sill.testing.serving_models import Bundle
+from sill.testing.serving_zoo import Zoo
 
-ADMIN = "sill_" + "a" * 43
 ONNX_NAMES = {
     "BOOL": "BOOL",
     "FP16": "FLOAT16",
@@ -48,40 +45,6 @@ def identity(datatype: str, shape: tuple[int, ...], count: int = 1) -> tuple[byt
         task="other",
     )
     return model, signature
-
-
-class Zoo:
-    """Identity endpoints, and the plan that serves them."""
-
-    def __init__(self, signer: Signer) -> None:
-        self._signer = signer
-        self.bundles: dict[str, Bundle] = {}
-        self._endpoints: list[PlanEndpoint] = []
-
-    def add(self, name: str, model: bytes, signature: Signature) -> None:
-        """One endpoint with one version, whose number is its own: the stand-in keeps files by version."""
-        bundle, number = Bundle(self._signer, model, signature), len(self._endpoints) + 1
-        self.bundles[f"v{number}"] = bundle
-        self._endpoints.append(
-            PlanEndpoint(
-                project="default",
-                name=name,
-                revisions=(bundle.revision(number, 100),),
-                log_sample=1.0,
-                log_payload=True,
-                model=name,
-            )
-        )
-
-    def plan(self, *tokens: PlanToken) -> ServingPlan:
-        """The plan, with a token `ADMIN` that may load and unload, beside those given."""
-        admin = PlanToken(digest=digest(ADMIN), projects=("*",), may_admin=True)
-        return ServingPlan(
-            revision=1,
-            endpoints=tuple(self._endpoints),
-            tokens=(admin, *tokens),
-            public_key=self._signer.public_key_pem(),
-        )
 
 
 def every_identity(signer: Signer, datatypes: Any = tuple(ONNX_NAMES)) -> Zoo:

@@ -46,7 +46,7 @@ def app(folder: Path) -> Any:
                 reports.write(body + b"\n")
             return 200, b"null"
         parts = path.split("/")  # /api/v1/projects/P/models/M/versions/V/files/PATH
-        return 200, (folder / "files" / parts[8] / parts[10]).read_bytes()
+        return 200, folder.joinpath("files", parts[8], *parts[10:]).read_bytes()
 
     return answer
 

@@ -20,10 +20,10 @@ BODY = msgspec.json.encode(
 class GatewayUnderTest(InferenceUnderTest):
     """The real process, `python -m sill.gateway`, and what it started."""
 
-    def __init__(self, home: Path, control: ControlStandIn, replicas: int = 2) -> None:
+    def __init__(self, home: Path, control: ControlStandIn, replicas: int = 2, most: int = 0) -> None:
         super().__init__(home, control)
         self.replicas = replicas
-        self.environment["SILL_REPLICAS"] = str(replicas)
+        self.environment["SILL_REPLICAS"] = f"{replicas}-{most}" if most else str(replicas)
 
     def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-m", "sill.gateway"], env=self.environment)

@@ -1,6 +1,7 @@
 """Small real ONNX models and the signed bundles around them."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from sill.runtimes.port import open_runtime
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.signing import Signer
 from sill.safety.tokens import digest
-from sill.traffic.batching import Answered, Part
 from sill.traffic.pool import Model
 from sill.traffic.recording import Asked, Seen
 from sill.traffic.tensors import Question, finish
+from sill.traffic.waiting import Answered, Part
 
 FEATURES = ("a", "b", "c")
 CLASSES = ("no", "yes")
@@ -66,6 +67,33 @@ def regressor() -> bytes:
     return _model([node], [("variable", "FLOAT", [None, 1])])
 
 
+def dear_regressor(layers: int = 120, places: int = 32, width: int = 256) -> bytes:
+    """A regressor whose row takes milliseconds of one core, alone or in a batch alike: `layers` products of matrices.
+
+    Args:
+        places, width: each row becomes a matrix of that shape.
+    """
+    from onnx import helper, numpy_helper
+
+    chance = np.random.default_rng(0)
+    arrays = {
+        "first": chance.standard_normal((3, places * width)).astype(np.float32),
+        "weights": chance.standard_normal((width, width)).astype(np.float32) / np.sqrt(np.float32(width)),
+        "shape": np.array([-1, places, width], np.int64),
+        "axis": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["input", "first"], ["wide"]),
+        helper.make_node("Reshape", ["wide", "shape"], ["x0"]),
+    ]
+    for layer in range(layers):
+        nodes.append(helper.make_node("MatMul", [f"x{layer}", "weights"], [f"y{layer}"]))
+        nodes.append(helper.make_node("Tanh", [f"y{layer}"], [f"x{layer + 1}"]))
+    nodes.append(helper.make_node("ReduceMean", [f"x{layers}"], ["mean"], axes=[1, 2], keepdims=0))
+    nodes.append(helper.make_node("Unsqueeze", ["mean", "axis"], ["variable"]))
+    return _model(nodes, [("variable", "FLOAT", [None, 1])], [numpy_helper.from_array(a, n) for n, a in arrays.items()])
+
+
 def centred() -> bytes:
     """Takes the batch's own mean away: a row's answer depends on its neighbours."""
     from onnx import helper
@@ -77,26 +105,39 @@ def centred() -> bytes:
     return _model(nodes, [("variable", "FLOAT", [None, 3])])
 
 
-def _model(nodes: list[Any], outputs: list[tuple[str, str, list[int | None]]]) -> bytes:
+def _model(
+    nodes: list[Any], outputs: list[tuple[str, str, list[int | None]]], arrays: list[Any] | None = None
+) -> bytes:
     from onnx import TensorProto, helper
 
     given = helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, 3])
     made = [helper.make_tensor_value_info(name, getattr(TensorProto, kind), shape) for name, kind, shape in outputs]
-    graph = helper.make_graph(nodes, "g", [given], made)
+    graph = helper.make_graph(nodes, "g", [given], made, arrays or [])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
     return model
 
 
 class Bundle:
-    """A signed bundle: files by digest, and the plan revision that names them."""
+    """A signed bundle: files by digest, and the plan revision that names them.
 
-    def __init__(self, signer: Signer, model: bytes, signature: Signature = SIGNATURE) -> None:
-        files = {"model.onnx": model, "card.md": b"# a model"}
+    Args:
+        model: the bytes of an ONNX model, or the files of a model of another `runtime`, by their paths.
+    """
+
+    def __init__(
+        self,
+        signer: Signer,
+        model: bytes | Mapping[str, bytes],
+        signature: Signature = SIGNATURE,
+        runtime: str = "onnx",
+    ) -> None:
+        files = {"model.onnx": model, "card.md": b"# a model"} if isinstance(model, bytes) else dict(model)
         files["manifest.json"] = msgspec.json.encode(signer.make_manifest(files))
         self.files = files
         self.digests = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
         self.signature = signature
+        self.runtime = runtime
 
     def revision(self, number: int, weight: int, is_shadow: bool = False) -> PlanRevision:
         return PlanRevision(
@@ -104,6 +145,7 @@ class Bundle:
             model_version=number,
             files=self.digests,
             signature=self.signature,
+            runtime=self.runtime,
             weight=weight,
             is_shadow=is_shadow,
         )

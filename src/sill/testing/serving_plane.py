@@ -2,27 +2,24 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
 from sill.endpoints.types import ServingPlan
+from sill.testing.control_plane import free_ports
 from sill.testing.serving_models import TOKEN, Bundle
 from sill.traffic.types import LogBatch, RequestRow
 
 STAND_IN = "sill.testing.serving_control"
 UP_S = 20.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class ControlStandIn:
@@ -31,15 +28,15 @@ class ControlStandIn:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "log").mkdir(parents=True)
-        self.port = free_port()
+        self.port = free_ports()
         self.process: subprocess.Popen[bytes] | None = None
 
     def publish(self, plan: ServingPlan, **bundles: Bundle) -> None:
         """`v1=Bundle` puts the files of version 1 in place, then the plan."""
         for name, bundle in bundles.items():
             place = self.folder / "files" / name.removeprefix("v")
-            place.mkdir(parents=True, exist_ok=True)
             for path, content in bundle.files.items():
+                (place / path).parent.mkdir(parents=True, exist_ok=True)
                 (place / path).write_bytes(content)
         beside = self.folder / "plan.new"
         beside.write_bytes(msgspec.json.encode(plan))
@@ -68,7 +65,7 @@ class InferenceUnderTest:
 
     def __init__(self, home: Path, control: ControlStandIn) -> None:
         self.home = home
-        self.port = free_port()
+        self.port = free_ports() + 1
         self.control = control
         home.mkdir(exist_ok=True)
         token = home / "inference.token"
@@ -116,3 +113,36 @@ class InferenceUnderTest:
             self.process.send_signal(how)
             self.process.wait()
             self.process = None
+
+    def stop(self) -> None:
+        """End it, however it was started."""
+        self.kill()
+
+
+Served = TypeVar("Served", bound=InferenceUnderTest)
+
+
+@contextmanager
+def serving(
+    folder: Path,
+    plan: ServingPlan,
+    bundles: Mapping[str, Bundle],
+    make: Callable[[Path, ControlStandIn], Served],
+) -> Iterator[Served]:
+    """A process that serves a plan, ready, beside its control plane; both end with the block.
+
+    Args:
+        bundles: see `ControlStandIn.publish`.
+        make: the process, from its home and its control plane: `InferenceUnderTest`, or what is in front of some.
+    """
+    control = ControlStandIn(folder / "control")
+    control.publish(plan, **bundles)
+    control.start()
+    under_test = make(folder / "home", control)
+    try:
+        under_test.start()
+        yield under_test
+    finally:
+        under_test.stop()
+        control.kill()
+        under_test.http.close()

@@ -17,6 +17,10 @@ WAIT_S_MAX = 2.0
 WAIT_S_FREE = 0.005
 """A shorter predicted wait is not looked at closer."""
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 10.0
+BATCH_MS_MAX = 50.0
+"""A batch is expected to take no longer, or `BATCH_TIMES_MAX` times what a row alone takes: who comes next must wait for
+its end, and rows that gain nothing by being together are better spread over the lanes."""
+BATCH_TIMES_MAX = 4.0
 SLOWNESS_MIN, SLOWNESS_MAX = 0.05, 100.0
 LEARNING_RATE = 0.1
 """Weight of the newest batch in the running mean of how much slower than calibrated the model is."""
@@ -35,6 +39,12 @@ def priority_of(given: str) -> str:
             f"priority {shorten(given)!r} is not known; {', '.join(PRIORITIES)} are.", field="x-sill-priority"
         )
     return given
+
+
+def batch_rows(row_ms: float, more_ms: float, rows_max: int) -> int:
+    """How many rows one batch should have, by what the first takes and each further one."""
+    time_ms = max(BATCH_MS_MAX, BATCH_TIMES_MAX * row_ms)
+    return min(rows_max, 1 + max(0, int((time_ms - row_ms) / max(more_ms, 1e-5))))
 
 
 class Admission:
@@ -84,8 +94,11 @@ class Admission:
         Raises:
             Unavailable: they cannot; `retry_after_s` says when they could.
         """
-        predicted_s = self.wait_s(rows_ahead) + self.wait_s(rows)
         own_s = self.batch_s(min(max(rows, 1), self._rows_max)) * self.slowness
+        last_s = (
+            self.batch_s(min(rows_ahead + rows, self._rows_max)) * self.slowness
+        )  # its batch is answered as a whole
+        predicted_s = self.wait_s(rows_ahead) + max(last_s, self.wait_s(rows))
         allowed_s = max(min(left_s, WAIT_S_MAX) * SHARES[priority], min(2 * own_s, left_s))
         if predicted_s <= allowed_s:
             return

@@ -12,6 +12,7 @@ import ctypes
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sill.core.errors import SillError, Unavailable
@@ -77,6 +78,8 @@ class ModelCache:
         self.bytes = 0
         self.loads = self.evictions = 0
         self._entries: dict[int, Entry] = {}
+        self._leaving: list[Entry] = []
+        """Forgotten, and answering still."""
         self._room = asyncio.Semaphore(LOADS_MAX)
         self._loading: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -103,10 +106,11 @@ class ModelCache:
         self._entries[id(model)].idle_s = idle_s
 
     def keep_only(self, models: list[Model]) -> None:
-        """Forget all others; what they are answering still, they answer."""
+        """Forget all others, and close what answers for them; what they are answering still, they answer first."""
         kept = {id(model) for model in models}
         for key in [key for key in self._entries if key not in kept]:
-            self.bytes -= self._entries.pop(key).bytes
+            self._leaving.append(self._entries.pop(key))
+        self._close_leaving()
 
     def leave(self, model: Model) -> bool:
         """Let a model go from memory, if nobody is being answered by it. True if it is gone."""
@@ -129,6 +133,7 @@ class ModelCache:
 
     def sweep(self, now_s: float) -> None:
         """One look at every model."""
+        self._close_leaving()
         for entry in self._entries.values():
             self._see(entry, now_s)
             if entry.is_loading:
@@ -180,6 +185,9 @@ class ModelCache:
             Unavailable: those that are there are all at work, or it is larger than everything may be.
         """
         size_bytes = loaded.runtime.memory_bytes() + MODEL_OVERHEAD_BYTES
+        if self._entries.get(id(entry.model)) is not entry and entry not in self._leaving:
+            self._close(loaded.runtime.close)
+            raise _left_the_plan()
         if not self._make_room(size_bytes, entry):
             self._close(loaded.runtime.close)
             raise Unavailable(
@@ -225,10 +233,21 @@ class ModelCache:
         return self.bytes + size_bytes <= self.bytes_max
 
     def _evict(self, entry: Entry) -> None:
-        self.bytes -= entry.bytes
         self.evictions += 1
-        close = entry.model.sleep(lambda: self._wake(entry))
-        self._close(close)
+        self._put_to_sleep(entry, lambda: self._wake(entry))
+
+    def _close_leaving(self) -> None:
+        """Close what nobody needs any more, as soon as it is idle."""
+        for entry in [one for one in self._leaving if one.model.is_idle]:
+            self._leaving.remove(entry)
+            self._put_to_sleep(entry, partial(entry.model.batcher.refuse_all, _left_the_plan()))
+
+    def _put_to_sleep(self, entry: Entry, wake: Callable[[], None]) -> None:
+        is_warm = entry.model.is_warm
+        close = entry.model.sleep(wake)
+        if is_warm:
+            self.bytes -= entry.bytes
+            self._close(close)
 
     def _close(self, close: Callable[[], None]) -> None:
         task = asyncio.get_running_loop().create_task(asyncio.to_thread(_close_and_trim, close))
@@ -255,6 +274,10 @@ def _close_and_trim(close: Callable[[], None]) -> None:
     close()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _left_the_plan() -> Unavailable:
+    return Unavailable("this revision is served no more.", fix="Ask again: another one answers.", retry_after_s=RETRY_S)
 
 
 def _not_in_time() -> Unavailable:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator
 
 from sill.core.clock import Clock, Ids
@@ -10,16 +9,16 @@ from sill.core.errors import Forbidden, NotFound, SillError, Unauthenticated, Un
 from sill.core.values import Value
 from sill.endpoints.types import PlanEndpoint, PlanRevision, PlanToken, ServingPlan
 from sill.safety.tokens import digest
-from sill.traffic.batching import Part, deadline_passed
+from sill.traffic.by_hand import ByHand, Place
 from sill.traffic.cache import ModelCache
 from sill.traffic.pool import Model, Route
 from sill.traffic.recording import Asked, Recorder, Seen
 from sill.traffic.routing import choose
+from sill.traffic.shadowing import Shadows
 from sill.traffic.streaming import follow
 from sill.traffic.tensors import Question, to_question, zero_question
+from sill.traffic.waiting import Part, deadline_passed
 
-SHADOWS_WAITING_MAX = 256
-SHADOW_DEADLINE_S = 30.0
 TIMEOUT_MS_MAX = 600_000.0
 READY, LOADING, UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"
 
@@ -62,47 +61,41 @@ class ModelState(Value, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class _Shadow(Value, frozen=True, kw_only=True):
-    """A copy of a request for a revision nobody waits for."""
-
-    way: Way
-    model: Model
-    live: Part
-
-
 class Plane:
     """Answers requests by the routes it was given. Use it from one event loop.
 
     Args:
         recorder: remembers what was answered.
+        by_hand: what an admin has taken out of service; nothing, and known to this plane alone, if it is not given.
     """
 
-    def __init__(self, clock: Clock, recorder: Recorder) -> None:
+    def __init__(self, clock: Clock, recorder: Recorder, by_hand: ByHand | None = None) -> None:
         self.recorder = recorder
         self._clock = clock
         self._ids = Ids(clock)
         self._tokens: dict[str, PlanToken] = {}
-        self._shadows: deque[_Shadow] = deque()
-        self._some_shadow = asyncio.Event()
+        self.shadows = Shadows(clock, recorder)
         self.routes: dict[tuple[str, str], Route] = {}
         self.planned: dict[tuple[str, str], PlanEndpoint] = {}
         self.unready: dict[tuple[str, str], str] = {}
         """Why a revision of an endpoint could not be made ready."""
-        self._by_hand: set[tuple[str, str]] = set()
-        """Endpoints an admin has taken out of service here, until he brings them back or the process starts again."""
+        self.by_hand = by_hand or ByHand()
+        self.by_hand.changed = self._taken_out
         self.cache: ModelCache | None = None
         self.has_plan = False
         self.generation = 0
         """Rises with each plan; what was decided by an older one holds no longer."""
-        self.shadows_dropped = 0
 
     def follow(self, plan: ServingPlan, routes: dict[tuple[str, str], Route]) -> None:
         """From now on answer by this plan. Requests that are being answered keep the models they have."""
         self._tokens = {token.digest: token for token in plan.tokens}
+        before = self.planned.keys()
         self.planned = {(one.project, one.name): one for one in plan.endpoints}
         self.routes = routes
         self.has_plan = True
         self.generation += 1
+        for place in self.by_hand.places & (before - self.planned.keys()):
+            self.by_hand.bring_back(place)  # should it come again, it is another one
 
     def new_id(self) -> str:
         """An id for a request that brought none."""
@@ -133,10 +126,10 @@ class Plane:
             NotFound: absent, or another tenant's: the answer is the same.
             Unavailable: it is there, and no revision of it is ready yet.
         """
-        if not {"*", project} & set(token.projects):
+        if not token.may_ask(project):
             raise _no_endpoint(project, endpoint)
         route = self.routes.get((project, endpoint))
-        if (project, endpoint) in self._by_hand and (project, endpoint) in self.planned:
+        if (project, endpoint) in self.by_hand.places and (project, endpoint) in self.planned:
             raise Unavailable(f"endpoint {endpoint!r} was unloaded by hand.", fix="Load it again.")
         if route is None and (project, endpoint) in self.planned:
             why = self.unready.get((project, endpoint), "it is being loaded.")
@@ -187,7 +180,8 @@ class Plane:
         try:
             part = await way.model.batcher.infer(way.question, way.deadline_s, token.digest, way.asked.priority)
         except SillError as failed:
-            self.remember(way, failed)
+            if "retry_after_s" not in failed.details:  # else it was not let in: that says nothing about the model
+                self.remember(way, failed)
             raise
         self.remember(way, part)
         return Told(part=part, model=way.model)
@@ -227,30 +221,33 @@ class Plane:
             self.remember(way, last)
 
     async def load(self, token: PlanToken, project: str, endpoint: str) -> None:
-        """Bring an endpoint back that was unloaded by hand; nothing to do for others. In this process only.
+        """Bring an endpoint back that was unloaded by hand, in every process of the home; nothing to do for others.
 
         Raises:
             Forbidden: the token may not.
             NotFound, Unavailable: see `route`.
         """
         self._check_admin(token, project, endpoint)
-        if (project, endpoint) in self._by_hand:
-            self._by_hand.discard((project, endpoint))
-            self.generation += 1
+        self.by_hand.bring_back((project, endpoint))
         self.route(token, project, endpoint)
 
     async def unload(self, token: PlanToken, project: str, endpoint: str) -> None:
-        """Answer for an endpoint no more (503) until `load`; what is being answered is. In this process only.
+        """Answer for an endpoint no more (503) until `load`, in every process of the home; what is being answered is.
 
         Raises:
             Forbidden: the token may not.
             NotFound: absent, or another tenant's.
         """
         self._check_admin(token, project, endpoint)
-        self._by_hand.add((project, endpoint))
-        if self.cache is not None and (route := self.routes.get((project, endpoint))) is not None:
+        self.by_hand.take_out((project, endpoint))
+
+    def _taken_out(self, places: frozenset[Place]) -> None:
+        """Free the memory of what is out of service now. Those that are asked just now leave when memory is needed."""
+        for place in places & self.routes.keys():
+            route = self.routes[place]
             for model in (*route.answering, *route.shadows):
-                self.cache.leave(model)
+                if self.cache is not None:
+                    self.cache.leave(model)
         self.generation += 1  # the short way asks again
 
     async def warm(self, token: PlanToken, project: str, endpoint: str, version: int = 0) -> None:
@@ -284,7 +281,7 @@ class Plane:
         return [
             self._state(planned, revision)
             for (project, _), planned in sorted(self.planned.items())
-            if {"*", project} & set(token.projects)
+            if token.may_ask(project)
             for revision in planned.revisions
         ]
 
@@ -292,7 +289,7 @@ class Plane:
         place = (planned.project, planned.name)
         route = self.routes.get(place)
         loaded = () if route is None else (*route.answering, *route.shadows)
-        if place in self._by_hand:
+        if place in self.by_hand.places:
             state, reason = UNAVAILABLE, "unloaded by hand"
         elif any(model.revision.number == revision.number for model in loaded):
             state, reason = READY, ""
@@ -305,14 +302,14 @@ class Plane:
         )
 
     def _check_admin(self, token: PlanToken, project: str, endpoint: str) -> None:
-        if not {"*", project} & set(token.projects) or (project, endpoint) not in self.planned:
+        if not token.may_ask(project) or (project, endpoint) not in self.planned:
             raise _no_endpoint(project, endpoint)
         if not token.may_admin:
             raise Forbidden("the token may not load or unload models.", fix="Use one with scope endpoints:admin.")
 
     def remember(self, way: Way, told: Part | SillError) -> None:
         """Note an answer or a failure, and copy what was answered to the shadows."""
-        seen = self._seen(way, way.model, told, way.started_s)
+        seen = self._seen(way, told)
         is_answer = isinstance(told, Part)
         status = 200 if isinstance(told, Part) else told.status
         way.model.batcher.statistics.told(
@@ -321,53 +318,18 @@ class Plane:
         self.recorder.note(seen)
         if isinstance(told, Part):
             for shadow in way.route.shadows:
-                self._copy(_Shadow(way=way, model=shadow, live=told))
+                self.shadows.copy(seen, shadow)
 
-    async def shadow_for_ever(self) -> None:
-        """Answer the shadows' copies, one after another, while nobody waits."""
-        while True:
-            await self._some_shadow.wait()
-            self._some_shadow.clear()
-            while self._shadows:
-                await self._answer_shadow(self._shadows.popleft())
-                await asyncio.sleep(0)  # requests that came in meanwhile go first
-
-    def _copy(self, shadow: _Shadow) -> None:
-        if len(self._shadows) >= SHADOWS_WAITING_MAX:
-            self.shadows_dropped += 1
-            return
-        self._shadows.append(shadow)
-        self._some_shadow.set()
-
-    async def _answer_shadow(self, shadow: _Shadow) -> None:
-        way, model, started_s = shadow.way, shadow.model, time.perf_counter()
-        told: Part | SillError
-        try:
-            question = to_question(model.signature, way.asked.tensors)
-            told = await model.batcher.infer(question, self.now_s() + SHADOW_DEADLINE_S)
-        except SillError as failed:
-            told = failed
-        self.recorder.note(self._seen(way, model, told, started_s, live=(way.model, shadow.live)))
-
-    def _seen(
-        self,
-        way: Way,
-        model: Model,
-        told: Part | SillError,
-        started_s: float,
-        live: tuple[Model, Part] | None = None,
-    ) -> Seen:
+    def _seen(self, way: Way, told: Part | SillError) -> Seen:
         return Seen(
             asked=way.asked,
             endpoint=way.route.endpoint,
-            model=model,
+            model=way.model,
             question=way.question,
             at_us=self._clock.now_us(),
-            latency_ms=(time.perf_counter() - started_s) * 1e3,
+            latency_ms=(time.perf_counter() - way.started_s) * 1e3,
             part=told if isinstance(told, Part) else None,
             failed=told if isinstance(told, SillError) else None,
-            live=live,
-            is_shadow=live is not None,
         )
 
 

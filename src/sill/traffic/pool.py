@@ -11,8 +11,9 @@ from sill.core.values import Value
 from sill.endpoints.types import PlanEndpoint, PlanRevision
 from sill.runtimes.port import Runtime, Streams
 from sill.runtimes.types import Signature, TensorSpec
-from sill.traffic.batching import Answered, Batcher, Part
-from sill.traffic.tensors import Question, finish, form_of, has_rows, plain_way, zero_question
+from sill.traffic.batching import Batcher
+from sill.traffic.tensors import Finisher, Question, finish, form_of, has_rows, plain_way, zero_question
+from sill.traffic.waiting import Answered, Part
 
 WARM_UPS = 5
 PROBE_ROWS = 8
@@ -70,6 +71,7 @@ class Model:
         self.load_ms = 0.0
         self._runtime: Runtime | None = None
         self._has_rows = has_rows(self.signature)
+        self._check = Finisher(self.signature)
         self._streams = 0
         self.plain = plain_way(self.signature)
         self.batcher = Batcher(self._run, self._finish, row_ms=0.0, can_batch=False)
@@ -136,7 +138,7 @@ class Model:
 
     def _part(self, raw: Mapping[str, Any]) -> Part:
         rows = len(next(iter(raw.values())))
-        return Part(Answered(finish(self.signature, raw, rows), rows, 0.0), 0, rows)
+        return Part(Answered(self._check(raw, rows), rows, 0.0), 0, rows)
 
     def _run(self, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
         """No row is no question: many models cannot answer it. Where inner dimensions are free, only they know the shape."""
@@ -150,7 +152,7 @@ class Model:
     def _finish(self, raw: Mapping[str, Any], rows: int) -> dict[str, Any]:
         if rows == 0 and not raw:
             return {name: array[:0] for name, array in self.example.items()}
-        return finish(self.signature, raw, rows)
+        return self._check(raw, rows)
 
 
 def warm_up(signature: Signature, runtime: Runtime) -> tuple[float, dict[str, Any]]:

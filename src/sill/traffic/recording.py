@@ -6,26 +6,32 @@ left out of it still counts, exactly, for the judge, the bill and the promises.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import msgspec
 
 from sill.core.clock import Clock
 from sill.core.errors import SillError
 from sill.core.values import Value
 from sill.endpoints.types import PlanEndpoint
 from sill.traffic.admission import INTERACTIVE
-from sill.traffic.batching import Part
 from sill.traffic.pool import Model
 from sill.traffic.routing import is_sampled
 from sill.traffic.rules import LATENCY_BOUNDS_MS
-from sill.traffic.tensors import Question, agree, feature_rows, predictions
+from sill.traffic.statistics import Ranges
+from sill.traffic.tensors import Prediction, Question, agree, feature_rows, predictions
 from sill.traffic.types import RequestRow
+from sill.traffic.waiting import Answered, Part, Waiting, arrays_of
 
 KEPT_PER_S_MAX = 1_000.0
 """Rows kept with their payload, in the long run; as many again as `KEPT_AT_ONCE_MAX` may come at once."""
 KEPT_AT_ONCE_MAX = 20_000
 WAITING_MAX = 20_000
+KEPT_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of inputs that wait to be written; what is above is counted only."""
 ERROR_LENGTH_MAX = 300
+_UNTOLD = Prediction(text="")
 
 
 class Asked(Value, frozen=True, kw_only=True):
@@ -60,98 +66,157 @@ class Seen(Value, frozen=True, kw_only=True):
     is_shadow: bool = False
 
 
+class SeenTogether(Value, frozen=True):
+    """Answers of one batch to requests alike, kept with their payload; they are taken apart when they are written out.
+
+    Attributes:
+        asked: what they have in common; it has no tensors, and an id that is nobody's.
+        told_ns: when they were answered, on the performance counter.
+    """
+
+    asked: Asked
+    endpoint: PlanEndpoint
+    model: Model
+    batch: list[Waiting]
+    answered: Answered
+    at_us: int
+    told_ns: int
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Their rows of the batch's answer, in their order."""
+        first, last = self.batch[0], self.batch[-1]
+        rows = sum(one.rows for one in self.batch)
+        if last.start + last.rows - first.start == rows:
+            return Part(self.answered, first.start, first.start + rows).outputs
+        places = [row for one in self.batch for row in range(one.start, one.start + one.rows)]
+        return {name: array[places] for name, array in self.answered.outputs.items()}
+
+
 class Taken(Value, frozen=True, kw_only=True):
     """What was noted up to now, handed over."""
 
-    kept: tuple[Seen, ...]
+    kept: tuple[Seen | SeenTogether, ...]
     counts: dict[tuple[Any, ...], list[float]]
+
+    @property
+    def requests(self) -> int:
+        """How many are kept with their payload."""
+        return sum(1 if isinstance(seen, Seen) else len(seen.batch) for seen in self.kept)
 
     def rows(self) -> list[RequestRow]:
         """As rows. For any thread: nothing else holds it any more."""
         rows = [_counted_row(key, sums) for key, sums in self.counts.items()]
-        return rows + [row for seen in self.kept for row in kept_rows(seen)]
+        for seen in self.kept:
+            rows += kept_rows(seen) if isinstance(seen, Seen) else kept_rows_together(seen)
+        return rows
 
 
 class Recorder:
     """Takes note of answers. Use it from one event loop.
 
     Args:
-        wake: called after each note.
+        wake: called with the first note after each `take`.
     """
 
     def __init__(self, clock: Clock, wake: Callable[[], None]) -> None:
         self._clock = clock
         self._wake = wake
-        self._kept: deque[Seen] = deque()
+        self._is_awake = False
+        self._kept: deque[Seen | SeenTogether] = deque()
+        self._kept_requests = self._kept_bytes = 0
         self._counts: dict[tuple[Any, ...], list[float]] = {}
         self._room = float(KEPT_AT_ONCE_MAX)
         self._room_at_s = clock.monotonic_s()
 
     def note(self, seen: Seen) -> None:
         """Keep it with its payload if the sample and the rate allow, else count it."""
-        rows = seen.question.rows
-        if is_sampled(seen.asked.id, seen.endpoint.log_sample) and self._take_room(rows):
-            self._kept.append(seen)
+        rows, size = seen.question.rows, sum(array.nbytes for array in seen.question.arrays.values())
+        if is_sampled(seen.asked.id, seen.endpoint.log_sample) and self._room_for(rows, size):
+            self._keep(seen, 1, rows, size)
         else:
             self._count(seen)
-        self._wake()
+        self._rouse()
 
-    def keeps(self, rows: int) -> bool:
-        """Whether an answer of so many rows would be kept with its payload, if it is in the sample."""
-        return len(self._kept) < WAITING_MAX and self._room_now() >= rows
+    def note_together(self, seen: SeenTogether) -> list[Waiting]:
+        """Keep answers with their payload as far as the sample and the rate allow; the others, which are to be counted."""
+        batch, share = seen.batch, seen.endpoint.log_sample
+        rows, size = batch[0].rows, len(batch[0].packed)
+        count = min(self._room_for(rows, size), len(batch))
+        if not count:
+            return batch
+        if share >= 1.0:
+            kept, rest = batch[:count], batch[count:]
+        else:
+            kept = [one for one in batch[:count] if is_sampled(one.id, share)]
+            rest = [one for one in batch if one not in kept]
+        if kept:
+            part = seen if kept is batch else msgspec.structs.replace(seen, batch=kept)
+            self._keep(part, len(kept), rows * len(kept), size * len(kept))
+            self._rouse()
+        return rest
 
     def count_all(
-        self, endpoint: PlanEndpoint, model: Model, at_us: int, latencies_ms: Sequence[float], rows: int, cpu_ms: float
+        self, endpoint: PlanEndpoint, model: Model, at_us: int, ranges: Ranges, rows: int, cpu_ms: float
     ) -> None:
-        """`note` for answers that are not kept.
+        """Count answers that are not kept.
 
         Args:
+            ranges: their latencies.
             rows: of each of them.
             cpu_ms: of each of them.
         """
-        first, last = (
-            bisect_left(LATENCY_BOUNDS_MS, min(latencies_ms)),
-            bisect_left(LATENCY_BOUNDS_MS, max(latencies_ms)),
-        )
-        if first == last:
-            spread = {first: (len(latencies_ms), sum(latencies_ms))}
-        else:
-            spread = {}
-            for latency_ms in latencies_ms:
-                place = bisect_left(LATENCY_BOUNDS_MS, latency_ms)
-                times, total_ms = spread.get(place, (0, 0.0))
-                spread[place] = (times + 1, total_ms + latency_ms)
         revision = model.revision
-        for place, (times, total_ms) in spread.items():
+        for place, times, total_ms in ranges:
             key = (endpoint.project, endpoint.name, revision.number, revision.model_version, False, 200, None, place)
-            sums = self._counts.setdefault(key, [0.0, 0.0, 0.0, float(at_us)])
+            sums = self._counts.get(key)
+            if sums is None:
+                sums = self._counts[key] = [0.0, 0.0, 0.0, float(at_us)]
             sums[0] += times * rows
             sums[1] += total_ms * rows
             sums[2] += cpu_ms * times
-        self._wake()
+        self._rouse()
 
     @property
     def waiting(self) -> int:
         """How much waits to be taken."""
-        return len(self._kept) + len(self._counts)
+        return self._kept_requests + len(self._counts)
 
     def take(self, limit: int) -> Taken:
-        """At most `limit` of the kept, and all counts."""
+        """About `limit` of the kept, and all counts."""
+        self._is_awake = False
         counts, self._counts = self._counts, {}
-        kept = tuple(self._kept.popleft() for _ in range(min(limit, len(self._kept))))
-        return Taken(kept=kept, counts=counts)
+        kept: list[Seen | SeenTogether] = []
+        taken = 0
+        while self._kept and taken < limit:
+            seen = self._kept.popleft()
+            taken += 1 if isinstance(seen, Seen) else len(seen.batch)
+            kept.append(seen)
+        self._kept_requests -= taken
+        if not self._kept:
+            self._kept_bytes = 0
+        return Taken(kept=tuple(kept), counts=counts)
 
-    def _take_room(self, rows: int) -> bool:
-        if not self.keeps(rows):
-            return False
+    def _rouse(self) -> None:
+        if not self._is_awake:
+            self._is_awake = True
+            self._wake()
+
+    def _keep(self, seen: Seen | SeenTogether, requests: int, rows: int, size: int) -> None:
+        self._kept.append(seen)
+        self._kept_requests += requests
+        self._kept_bytes += size
         self._room -= rows
-        return True
 
-    def _room_now(self) -> float:
+    def _room_for(self, rows: int, size: int) -> int:
+        """How many answers of so many rows and bytes may be kept now."""
         now_s = self._clock.monotonic_s()
         self._room = min(self._room + (now_s - self._room_at_s) * KEPT_PER_S_MAX, KEPT_AT_ONCE_MAX)
         self._room_at_s = now_s
-        return self._room
+        if self._room < rows or self._kept_requests >= WAITING_MAX or self._kept_bytes + size > KEPT_BYTES_MAX:
+            return 0
+        by_bytes = (KEPT_BYTES_MAX - self._kept_bytes) // max(size, 1)
+        return min(int(self._room / max(rows, 1)), WAITING_MAX - self._kept_requests, by_bytes)
 
     def _count(self, seen: Seen) -> None:
         """One entry for each revision, status and range of latency: a few dozen, however many answers there are."""
@@ -175,31 +240,77 @@ class Recorder:
 
 def kept_rows(seen: Seen) -> Iterator[RequestRow]:
     """One row for each answered row; those of a shadow say whether the live revision answered the same."""
-    asked, revision, rows = seen.asked, seen.model.revision, seen.question.rows
-    has_payload = seen.endpoint.log_payload and not (seen.failed is not None and (seen.is_shadow or rows > 1))
-    features = feature_rows(seen.model.signature, seen.question) if has_payload else [{}] * rows
+    asked, rows, failed = seen.asked, seen.question.rows, seen.failed
+    has_payload = seen.endpoint.log_payload and not (failed is not None and (seen.is_shadow or rows != 1))
+    features = feature_rows(seen.model.signature, seen.question) if has_payload else [{}] * max(rows, 1)
     told = None if seen.part is None else predictions(seen.model.signature, seen.part.outputs, rows)
     agreed = list(agreements(seen))
-    failed = seen.failed
     for row in range(rows if failed is None else 1):
-        yield RequestRow(
-            request_id=asked.id if rows == 1 or failed is not None else f"{asked.id}/{row}",
-            at_us=seen.at_us,
-            project=asked.project,
-            endpoint=asked.endpoint,
-            revision=revision.number,
-            model_version=revision.model_version,
-            is_shadow=seen.is_shadow,
-            status=200 if failed is None else failed.status,
-            latency_ms=seen.latency_ms,
-            features=features[row],
-            prediction=told[row].text if told is not None and has_payload else "",
-            score=told[row].score if told is not None and has_payload else None,
-            entity=asked.entity if has_payload else {},
-            error="" if failed is None else f"{failed.code}: {failed.message}"[:ERROR_LENGTH_MAX],
+        yield _row(
+            seen,
+            asked.id if rows == 1 or failed is not None else f"{asked.id}/{row}",
+            seen.latency_ms,
+            features[row],
+            told[row] if told is not None and has_payload else _UNTOLD,
             cpu_ms=0.0 if seen.part is None else seen.part.cpu_ms / rows,
+            is_shadow=seen.is_shadow,
+            entity=asked.entity if has_payload else {},
+            failed=failed,
             agrees=agreed[row] if agreed else (False if seen.is_shadow else None),
         )
+
+
+def kept_rows_together(seen: SeenTogether) -> Iterator[RequestRow]:
+    """One row for each row of each request."""
+    batch, signature, has_payload = seen.batch, seen.model.signature, seen.endpoint.log_payload
+    rows = sum(one.rows for one in batch)
+    features: list[dict[str, Any]] = [{}] * rows
+    told = [_UNTOLD] * rows
+    if has_payload:
+        features = feature_rows(signature, Question(arrays=arrays_of(batch), rows=rows))
+        told = predictions(signature, seen.outputs, rows)
+    cpu_ms = seen.answered.cpu_ms / max(seen.answered.rows, 1)
+    at = 0
+    for one in batch:
+        latency_ms = (seen.told_ns - one.came_ns) / 1e6
+        for row in range(one.rows):
+            request_id = one.id if one.rows == 1 else f"{one.id}/{row}"
+            yield _row(seen, request_id, latency_ms, features[at], told[at], cpu_ms=cpu_ms)
+            at += 1
+
+
+def _row(
+    seen: Seen | SeenTogether,
+    request_id: str,
+    latency_ms: float,
+    features: dict[str, Any],
+    told: Prediction,
+    *,
+    cpu_ms: float,
+    is_shadow: bool = False,
+    entity: dict[str, str] | None = None,
+    failed: SillError | None = None,
+    agrees: bool | None = None,
+) -> RequestRow:
+    revision = seen.model.revision
+    return RequestRow(
+        request_id=request_id,
+        at_us=seen.at_us,
+        project=seen.asked.project,
+        endpoint=seen.asked.endpoint,
+        revision=revision.number,
+        model_version=revision.model_version,
+        is_shadow=is_shadow,
+        status=200 if failed is None else failed.status,
+        latency_ms=latency_ms,
+        features=features,
+        prediction=told.text,
+        score=told.score,
+        entity=entity or {},
+        error="" if failed is None else f"{failed.code}: {failed.message}"[:ERROR_LENGTH_MAX],
+        cpu_ms=cpu_ms,
+        agrees=agrees,
+    )
 
 
 def agreements(seen: Seen) -> Iterator[bool]:

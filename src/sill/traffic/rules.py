@@ -5,7 +5,7 @@ pending → shadow → canary, step by step → live; or rejected, as soon as it
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from math import comb, erf, exp, lgamma, log, sqrt
+from math import erf, erfc, exp, lgamma, log, log1p, sqrt
 
 from sill.endpoints.types import Endpoint, Revision, RevisionState, Rollout
 from sill.traffic.types import Decision, RevisionStats
@@ -29,6 +29,12 @@ SLOW_SHARE = 0.01
 """The share of requests above a 99th percentile, by its meaning."""
 CHANCE_MAX = 0.005
 """A latency is called too high when chance alone would show as many slow requests less often than this."""
+HITS_EXACT_MAX = 2_000
+"""Hits up to which a chance is summed exactly."""
+WORSE = 2.0
+"""How many times the former revision's errors a live one may have, if that is more than is promised."""
+SHARE_LEAST = 1e-6
+"""A promise of no error at all is judged as this share."""
 SHADOW, LIVE, LATE, LATE_SHADOW = "shadow", "live", "late", "late-shadow"
 
 
@@ -96,6 +102,27 @@ def judge(endpoint: Endpoint, stats: tuple[RevisionStats, ...], now_us: int) -> 
     if _is_bandit(rolling, rollout):
         return _bandit(endpoint, rolling, stats)
     return _step(rolling, rollout, seen, now_us)
+
+
+def why_return(endpoint: Endpoint, stats: tuple[RevisionStats, ...], now_us: int) -> str:
+    """Why the live revision should be left for the former one: it breaks its promises, and is new; empty if it is fine.
+
+    Only within the window of its promises, only if the former one did better, and never a second time: a revision that
+    was returned to stays, whatever is wrong then is not its own.
+    """
+    live, former = endpoint.live(), endpoint.former()
+    if live is None or former is None or endpoint.rolling() is not None or endpoint.spec.paused:
+        return ""
+    slo = endpoint.spec.slo
+    was_returned_to = any(one.number > live.number and one.weight_max == 100 for one in endpoint.revisions)
+    seen, beside = _stats_of(stats, live.number, LIVE), _stats_of(stats, former.number, LIVE)
+    if was_returned_to or seen is None or now_us - live.state_us > slo.window_s * 1e6:
+        return ""
+    share_beside = beside.errors / beside.requests if beside and beside.requests else 0.0
+    share = min(max(1 - slo.availability, WORSE * share_beside, SHARE_LEAST), 0.99)
+    if seen.requests >= REQUESTS_MIN and chance_of(seen.errors, seen.requests, share) < CHANCE_MAX:
+        return f"since it is live, {seen.errors} of {seen.requests} answers were errors; {1 - slo.availability:.2%} may be."
+    return _too_slow(seen, beside, endpoint)
 
 
 def _begin(rolling: Revision, rollout: Rollout) -> Decision:
@@ -253,15 +280,20 @@ def _too_slow(seen: RevisionStats, beside: RevisionStats | None, endpoint: Endpo
     return ""
 
 
-def chance_of(slow: int, requests: int) -> float:
-    """How likely `slow` or more of `requests` are above a true 99th percentile. Source: binomial distribution, exact."""
-    if slow <= 0:
+def chance_of(hits: int, requests: int, share: float = SLOW_SHARE) -> float:
+    """How likely `hits` or more of `requests` are, when each is one with the chance `share`.
+
+    Source: binomial distribution, summed exactly; above `HITS_EXACT_MAX` by the normal one it comes close to.
+    """
+    if hits <= 0:
         return 1.0
+    if hits > HITS_EXACT_MAX:
+        mean = requests * share
+        return 0.5 * erfc((hits - 0.5 - mean) / sqrt(2 * mean * (1 - share)))
     below = 0.0
-    for k in range(min(slow, requests + 1)):
-        below += comb(requests, k) * SLOW_SHARE**k * (1 - SLOW_SHARE) ** (requests - k)
-        if below >= 1 - 1e-12:
-            break
+    for k in range(min(hits, requests + 1)):
+        ways = lgamma(requests + 1) - lgamma(k + 1) - lgamma(requests - k + 1)
+        below += exp(ways + k * log(share) + (requests - k) * log1p(-share))
     return max(1.0 - below, 0.0)
 
 

@@ -29,7 +29,7 @@ from sill.stores.database import Database, Tx
 from sill.stores.database.database import once
 from sill.traffic import columns, store
 from sill.traffic.explain import Explainer
-from sill.traffic.rules import judge, latency_counts, phase_of, stats_id
+from sill.traffic.rules import judge, latency_counts, phase_of, stats_id, why_return
 from sill.traffic.types import (
     Decision,
     Explanation,
@@ -163,13 +163,17 @@ class Traffic:
     async def rollout(self, actor: Actor, project: str, endpoint: str) -> Decision | None:
         """What the judge says about the revision on its way in, and why it waits; None if none is on its way."""
         require(actor, "traffic:read", project)
-        found = await self._endpoints.endpoint(PLATFORM, project, endpoint)
-        stats = await self._database.read(lambda connection: store.stats(connection, project, endpoint))
-        return judge(found, stats, self._clock.now_us())
+        return judge(*await self._evidence(project, endpoint))
 
     async def roll_out(self, project: str, endpoint: str) -> Decision | None:
-        """Let the judge decide, and do what it says. For the worker; a repeat is harmless."""
-        decision = await self.rollout(PLATFORM, project, endpoint)
+        """Let the judge decide, and do what it says. For the worker; a repeat is harmless.
+
+        With nothing on its way in, the live revision is judged by its promises, as long as it is new.
+        """
+        found, stats, now_us = await self._evidence(project, endpoint)
+        decision = judge(found, stats, now_us)
+        if decision is None and (why := why_return(found, stats, now_us)):
+            await self._return_from(found, why)
         if decision is not None and decision.is_move:
             try:
                 await self._endpoints.move(
@@ -261,6 +265,11 @@ class Traffic:
             return sum(row.times for row, _ in known)
 
         return write
+
+    async def _evidence(self, project: str, endpoint: str) -> tuple[Endpoint, tuple[RevisionStats, ...], int]:
+        found = await self._endpoints.endpoint(PLATFORM, project, endpoint)
+        stats = await self._database.read(lambda connection: store.stats(connection, project, endpoint))
+        return found, stats, self._clock.now_us()
 
     async def _return_from(self, endpoint: Endpoint, why: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from typing import Protocol
 
 from sill.core.clock import Clock
@@ -11,7 +12,10 @@ from sill.traffic.spool import Spool
 
 FLUSH_S = 0.2
 """How long a row may be in memory only: what a power cut or kill may take."""
-FLUSH_ROWS_MAX = 500
+FLUSH_ROWS_MAX = 100
+"""Rows written at a time: so long may a request wait for the interpreter."""
+WRITING_SHARE_MAX = 0.2
+"""The part of the time that is spent on writing rows, at most."""
 SHIP_S = 0.5
 """The shortest time between two batches: each becomes a commit of the lake."""
 RETRY_S, RETRY_S_MAX = 0.5, 10.0
@@ -35,7 +39,6 @@ class Shipping:
         self._spool = spool
         self._receiver = receiver
         self._some = asyncio.Event()
-        self._enough = asyncio.Event()
         self._spooled = asyncio.Event()
         self._spooled.set()  # a former process may have left some
         self.rows_dropped = 0
@@ -47,16 +50,26 @@ class Shipping:
             group.create_task(self._write_for_ever())
             group.create_task(self._ship_for_ever())
 
-    async def flush(self) -> None:
-        """Write what waits, now."""
+    async def flush(self, share: float = 1.0) -> None:
+        """Write what waits.
+
+        Args:
+            share: of the time that may be spent on it; it is the time of the interpreter, which requests need too.
+        """
         while self.recorder.waiting:
+            started_s = time.monotonic()
             taken = self.recorder.take(FLUSH_ROWS_MAX)
             try:
                 await asyncio.to_thread(self._write, taken)
             except OSError as full:  # the disk is full or gone: answers matter more than their log
-                self.rows_dropped += len(taken.kept)
-                _log.error("%d rows lost: the spool cannot be written: %s", len(taken.kept), full)
+                self.rows_dropped += taken.requests
+                _log.error("%d rows lost: the spool cannot be written: %s", taken.requests, full)
+            except Exception:  # a row that cannot be written must not end the process that answers
+                self.rows_dropped += taken.requests
+                _log.exception("%d rows lost", taken.requests)
             self._spooled.set()
+            if share < 1.0:
+                await asyncio.sleep((time.monotonic() - started_s) * (1.0 / share - 1.0))
 
     async def deliver(self) -> None:
         """Hand over all that is written, now.
@@ -72,20 +85,13 @@ class Shipping:
 
     def _wake(self) -> None:
         self._some.set()
-        if self.recorder.waiting >= FLUSH_ROWS_MAX:
-            self._enough.set()
 
     async def _write_for_ever(self) -> None:
         while True:
             await self._some.wait()
-            try:
-                async with asyncio.timeout(FLUSH_S):
-                    await self._enough.wait()
-            except TimeoutError:
-                pass
+            await asyncio.sleep(FLUSH_S)
             self._some.clear()
-            self._enough.clear()
-            await self.flush()
+            await self.flush(WRITING_SHARE_MAX)
 
     async def _ship_for_ever(self) -> None:
         retry_s = RETRY_S

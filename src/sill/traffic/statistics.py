@@ -9,6 +9,23 @@ from collections import Counter
 
 from sill.traffic.rules import LATENCY_BOUNDS_MS
 
+Ranges = list[tuple[int, int, float]]
+"""Latencies by range: its place among `LATENCY_BOUNDS_MS`, how many lie in it, and their sum."""
+
+
+def ranges_of(latencies_ms: list[float]) -> Ranges:
+    """Latencies by range; there is at least one. Those of a batch mostly lie in one."""
+    first = bisect_left(LATENCY_BOUNDS_MS, latencies_ms[0])
+    if len(latencies_ms) == 1:
+        return [(first, 1, latencies_ms[0])]
+    first = bisect_left(LATENCY_BOUNDS_MS, min(latencies_ms))
+    if bisect_left(LATENCY_BOUNDS_MS, max(latencies_ms)) == first:
+        return [(first, len(latencies_ms), sum(latencies_ms))]
+    counted: dict[int, list[float]] = {}
+    for latency_ms in latencies_ms:
+        counted.setdefault(bisect_left(LATENCY_BOUNDS_MS, latency_ms), []).append(latency_ms)
+    return [(place, len(some), sum(some)) for place, some in counted.items()]
+
 
 class Statistics:
     """Of one model. Written by the loop's thread alone.
@@ -70,6 +87,15 @@ class Statistics:
         self.rows += rows
         self.total_ns += took_ns
         self.latency_counts[bisect_left(LATENCY_BOUNDS_MS, latency_ms)] += 1
+
+    def told_all(self, rows: int, ranges: "Ranges", at_ms: int) -> None:
+        """Requests of so many rows each got their answers."""
+        self.last_ms = at_ms
+        for place, times, total_ms in ranges:
+            self.answered += times
+            self.rows += rows * times
+            self.total_ns += int(total_ms * 1e6)
+            self.latency_counts[place] += times
 
     @property
     def compute_ns(self) -> int:

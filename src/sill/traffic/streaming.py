@@ -53,12 +53,19 @@ async def follow(parts: Iterator[Any], deadline_s: float) -> AsyncGenerator[Any,
 
     _THREADS.submit(run)
     try:
-        async with asyncio.timeout_at(deadline_s):
-            while (part := await queue.get()) is not _END:
-                if isinstance(part, Exception):
-                    raise part
-                room.release()
-                yield part
+        while (part := await _next(queue, deadline_s)) is not _END:
+            if isinstance(part, Exception):
+                raise part
+            room.release()
+            yield part
     finally:
         is_left.set()
         room.release()
+
+
+async def _next(queue: asyncio.Queue[Any], deadline_s: float) -> Any:
+    """The clock runs here only, not while whoever reads does something else: a deadline must not end that."""
+    if asyncio.get_running_loop().time() >= deadline_s:
+        raise TimeoutError
+    async with asyncio.timeout_at(deadline_s):
+        return await queue.get()

@@ -1,5 +1,6 @@
 """Between a request's named tensors and a model's own inputs and outputs. Which wire they came over is left to `protocols`."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,29 +131,53 @@ def form_of(signature: Signature, arrays: Mapping[str, Array]) -> tuple[Any, ...
     return tuple(array.shape[1:] for array in arrays.values())
 
 
-def finish(signature: Signature, raw: Mapping[str, Array], rows: int) -> dict[str, Any]:
-    """Outputs as they are named on the wire: `label` and `probabilities` of a classifier, `output` of others.
+class Finisher:
+    """Checks a model's answers and names them as they go over the wire; what its signature says is looked up once."""
 
-    Raises:
-        Refused: the model gave NaN or infinity, or not one answer for each row.
-    """
-    with_rows = has_rows(signature)
-    for name, array in raw.items():
-        if with_rows and (array.ndim == 0 or array.shape[0] != rows):
-            raise Refused(f"the model's output {name!r} has shape {list(array.shape)} for {rows} rows.")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise Refused(
-                f"the model's output {name!r} is not finite for this input.", fix="Look at the input's values."
-            )
-    if signature.task == "classification":
-        return _classes(signature, raw, rows)
-    marked = {spec.name for spec in signature.outputs if spec.datatype == "BF16"}
-    named = {name: array.view(BF16) if name in marked else array for name, array in raw.items()}
-    return {"output": next(iter(named.values()))} if len(named) == 1 else named
+    __slots__ = ("_has_rows", "_is_classifier", "_marked", "_signature")
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._has_rows = has_rows(signature)
+        self._is_classifier = signature.task == "classification"
+        self._marked = frozenset(spec.name for spec in signature.outputs if spec.datatype == "BF16")
+
+    def __call__(self, raw: Mapping[str, Array], rows: int) -> dict[str, Any]:
+        """Outputs as they are named on the wire: `label` and `probabilities` of a classifier, `output` of others.
+
+        Raises:
+            Refused: the model gave NaN or infinity, or not one answer for each row.
+        """
+        for name, array in raw.items():
+            if self._has_rows and (array.ndim == 0 or array.shape[0] != rows):
+                raise Refused(f"the model's output {name!r} has shape {list(array.shape)} for {rows} rows.")
+            if array.dtype.kind == "f" and not is_finite(array):
+                raise Refused(
+                    f"the model's output {name!r} is not finite for this input.", fix="Look at the input's values."
+                )
+        if self._is_classifier:
+            return _classes(self._signature, raw, rows)
+        named = {name: array.view(BF16) if name in self._marked else array for name, array in raw.items()}
+        return {"output": next(iter(named.values()))} if len(named) == 1 else named
+
+
+def finish(signature: Signature, raw: Mapping[str, Array], rows: int) -> dict[str, Any]:
+    """`Finisher` for one answer."""
+    return Finisher(signature)(raw, rows)
+
+
+def is_finite(array: Array) -> bool:
+    """Whether no value is NaN or infinite. The sum of squares says so at once, unless it is itself too large."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def predictions(signature: Signature, outputs: Mapping[str, Array], rows: int) -> list[Prediction]:
-    """What each row was answered, in short; empty texts where an answer is not one class or number."""
+    """What each row was answered, in short; empty texts where an answer is not one class or number.
+
+    So they are where the rows of an answer are not those of its question: the last part of one that came in parts.
+    """
+    if has_rows(signature) and len(next(iter(outputs.values()))) != rows:
+        return [Prediction(text="")] * rows
     if signature.task == "classification":
         scores = [None] * rows if "probabilities" not in outputs else outputs["probabilities"].max(axis=1).tolist()
         return [
@@ -174,6 +199,8 @@ def feature_rows(signature: Signature, question: Question) -> list[dict[str, flo
         table = question.arrays[signature.inputs[0].name]
         if table.ndim != 2 or table.shape[1] != len(names):
             return [{} for _ in range(question.rows)]
+        if table.dtype.kind == "f":  # they are plain numbers already
+            return [dict(zip(names, row, strict=True)) for row in table.tolist()]
         return [dict(zip(names, map(_plain, row), strict=True)) for row in table.tolist()]
     columns = [
         question.arrays[name].reshape(question.rows, -1)[:, 0].tolist() for name in names if name in question.arrays

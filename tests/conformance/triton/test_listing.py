@@ -1,14 +1,17 @@
-"""Every test that docs/conformance-triton.md names is there."""
+"""Every test that these pages name is there."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
-NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "conformance-triton.md").read_text())
 
 
-def test_the_listing_names_tests_that_exist() -> None:
-    missing = [name for file, name in NAMED if f"def {name}(" not in (ROOT / file).read_text()]
+@pytest.mark.parametrize("page", ["conformance-triton.md", "safety.md"])
+def test_a_listing_names_tests_that_exist(page: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / page).read_text())
+    missing = [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
 
-    assert len(NAMED) >= 15
+    assert len(named) >= 15
     assert missing == []

@@ -151,6 +151,14 @@ def test_a_packed_message_is_unpacked_and_a_bomb_is_refused() -> None:
         assert status(one) == said
 
 
+def test_a_message_may_grow_by_two_hundred_times_not_more() -> None:
+    one = peers.Peer(GrpcLimits()).greet()
+    one.frame(HEADERS, END_HEADERS, 1, encode(peers.head((b"grpc-encoding", b"gzip"))))
+    one.frame(DATA, END_STREAM, 1, peers.message(gzip.compress(bytes(8_000_000)), packed=1))
+
+    assert status(one) == b"8"
+
+
 def test_who_may_not_ask_is_told_before_the_body_is_there(peer: Any) -> None:
     peer.frame(HEADERS, END_HEADERS, 1, encode(peers.head((b"refuse", b"1"))))
 
@@ -300,3 +308,14 @@ def test_any_bytes_leave_the_connection_whole_or_ended(sent: bytes) -> None:
     one.send(sent)
 
     assert one.transport.is_closed == one.connection.is_ended
+
+
+def test_an_old_connection_is_told_to_go_and_its_calls_end() -> None:
+    one = peers.Peer(GrpcLimits(age_seconds_max=5)).greet()
+    one.methods.echo.holds = True
+    one.call(1).connection.look(6, 1.0)
+    assert one.goaway() == Code.NO_ERROR
+
+    one.methods.echo.calls[0].reply(b"done")
+    assert status(one) == b"0"
+    assert one.transport.is_closed

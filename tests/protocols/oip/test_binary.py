@@ -134,11 +134,11 @@ def test_an_answer_written_from_its_form_is_the_one_written_whole(
     body, header_bytes = wire("FP32", (1,), b"\0" * 4, **more)
     request = read_request(body, header_bytes)
     part = {name: array[start:end] for name, array in OUTPUTS.items()}
-    form = AnswerForm("m", 7, {"revision": 2}, request, OUTPUTS)
+    form = AnswerForm("m", 7, {"revision": 2}, request, OUTPUTS, rows=end - start)
 
     whole = write_response("m", 7, "req-1", {"revision": 2}, part, request.wanted(part))
 
-    assert form.write("req-1", OUTPUTS, {}, start, end) == whole
+    assert form.over(OUTPUTS, {})(b"req-1", start) == whole
 
 
 def test_a_binary_body_of_a_known_form_is_read_without_its_json() -> None:

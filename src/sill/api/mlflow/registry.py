@@ -2,9 +2,11 @@
 
 from sill.api.mlflow.wiring import WireRoutes
 from sill.api.routing import Call
+from sill.core.errors import PluginMissing, Refused
 from sill.core.names import shorten
+from sill.models.rules import CHAMPION
 from sill.models.search import MODELS_MAX, VERSIONS_MAX
-from sill.models.types import ModelSummary, TrackedSpec
+from sill.models.types import ModelSummary, Stage, TrackedSpec
 from sill.protocols.mlflow.errors import RESOURCE_ALREADY_EXISTS, invalid, invalid_value
 from sill.protocols.mlflow.registry import (
     AddressAnswer,
@@ -136,11 +138,12 @@ async def delete_model_tag(call: Call) -> None:
 
 @ROUTES.post(f"{_MODEL}/alias", scope="models:write", body=AliasRequest, required=("name", "alias", "version"))
 async def set_alias(call: Call) -> None:
-    """Point an alias to a version."""
+    """Point an alias to a version. The one that is made `champion` is taken up by the endpoints that follow the model."""
     body: AliasRequest = call.body
-    await call.services.tracked.set_alias(
-        call.actor, call.project, body.name or "", body.alias or "", version_of(body.version)
-    )
+    name, alias, version = body.name or "", body.alias or "", version_of(body.version)
+    await call.services.tracked.set_alias(call.actor, call.project, name, alias, version)
+    if alias == CHAMPION and await _may_serve(call, name, version):
+        await call.services.endpoints.take_up(call.actor, call.project, name, version)
 
 
 @ROUTES.delete(f"{_MODEL}/alias", scope="models:write", body=AliasRequest, required=("name", "alias"))
@@ -190,18 +193,16 @@ async def update_version(call: Call) -> VersionAnswer:
 
 @ROUTES.post(f"{_VERSION}/transition-stage", scope="models:write", body=OneVersion, required=(*_ONE, "stage"))
 async def transition_stage(call: Call) -> VersionAnswer:
-    """Move a version to a stage."""
+    """Move a version to a stage. In Production it is the `champion` too."""
     body: OneVersion = call.body
-    return shown(
-        await call.services.tracked.set_stage(
-            call.actor,
-            call.project,
-            body.name or "",
-            version_of(body.version),
-            body.stage or "",
-            archive=bool(body.archive_existing_versions),
-        )
-    )
+    tracked, name, version = call.services.tracked, body.name or "", version_of(body.version)
+    archive = bool(body.archive_existing_versions)
+    moved = await tracked.set_stage(call.actor, call.project, name, version, body.stage or "", archive=archive)
+    if moved.version.stage is Stage.PRODUCTION and await _may_serve(call, name, version):
+        await tracked.set_alias(call.actor, call.project, name, CHAMPION, version)
+        await call.services.endpoints.take_up(call.actor, call.project, name, version)
+        moved = await tracked.get(call.actor, call.project, name, version)
+    return shown(moved)
 
 
 @ROUTES.delete(f"{_VERSION}/delete", scope="models:write", body=OneVersion, required=_ONE)
@@ -249,6 +250,17 @@ async def delete_version_tag(call: Call) -> None:
     await call.services.tracked.delete_tag(
         call.actor, call.project, body.name or "", version_of(body.version), body.key or ""
     )
+
+
+async def _may_serve(call: Call, name: str, version: int) -> bool:
+    """Whether a version can serve, once it was promoted if it is tracked. Others are known to MLflow's clients only.
+
+    Why one cannot is kept on the version, where `sill models` shows it.
+    """
+    try:
+        return (await call.services.promotions.promote(call.actor, call.project, name, version)).may_serve
+    except (Refused, PluginMissing):
+        return False
 
 
 def version_of(text: str | int | None) -> int:

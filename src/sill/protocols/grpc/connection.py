@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Any
 
 from sill.core.errors import SillError
+from sill.protocols.grpc.control import PING_BYTES, PRIORITY_BYTES, Controlled
 from sill.protocols.grpc.frames import (
     ACK,
     CONTINUATION,
@@ -21,7 +22,6 @@ from sill.protocols.grpc.frames import (
     FRAME_BYTES_MAX,
     FRAME_HEAD,
     FRAME_HEAD_BYTES,
-    GOAWAY,
     HEADERS,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
@@ -29,12 +29,9 @@ from sill.protocols.grpc.frames import (
     PING,
     PREFACE,
     PRIORITISED,
-    PRIORITY,
-    RST_STREAM,
     SETTINGS,
     STREAM_MASK,
     WINDOW_DEFAULT,
-    WINDOW_UPDATE,
     Code,
     ConnectionFault,
     StreamFault,
@@ -46,49 +43,40 @@ from sill.protocols.grpc.frames import (
     unpadded,
     window_update,
 )
-from sill.protocols.grpc.heads import Head, HttpRefusal, MalformedHead, check_trailers, read_head
-from sill.protocols.grpc.hpack import Decoder, HeaderListTooLarge
+from sill.protocols.grpc.heads import HttpRefusal, MalformedHead
+from sill.protocols.grpc.known_heads import BlockInPieces, KnownHeads
 from sill.protocols.grpc.port import House
-from sill.protocols.grpc.sending import Sending
 from sill.protocols.grpc.status import CallError, Status
 from sill.protocols.grpc.stream import PREFIX_BYTES, Stream
 
-HEADS_KNOWN_MAX = 64
-"""Header blocks remembered for a connection; they are forgotten whenever the table they were read with changes."""
 RESET_KNOWN_MAX = 256
 """Streams we ended first, for which frames may still be on their way."""
-_PING_BYTES = 8
 _MESSAGE_HEAD = Struct(">BL")
 
 _log = logging.getLogger("sill.grpc")
 
 
-class Connection(Sending, asyncio.Protocol):
+class Connection(Controlled, asyncio.Protocol):
     """The server's end of a connection."""
 
     def __init__(self, house: House) -> None:
         super().__init__(house)
         self.address = ""
+        self._made_tick = house.tick
         self.since_tick = house.tick
         """Of the last frame that came."""
         self.idle_tick = house.tick
         """Since when there is no call."""
         self.last_stream_id = 0
         self._unread = b""
-        self._has_preface = self._has_settings = False
-        self._decoder = Decoder(self.limits.header_list_bytes_max, self.limits.header_count_max)
-        self._heads: dict[bytes, Head] = {}
-        self._heads_version = 0
-        self._block: tuple[int, int, list[bytes]] | None = None
-        """Stream, flags and pieces of a head that continues."""
-        self._block_tick = 0
+        self._has_preface = False
+        self._heads = KnownHeads(house, self.meter)
+        self._block: BlockInPieces | None = None
+        """A head that continues."""
         self._window_in = self.limits.connection_window_bytes
         self._owed = 0
-        self._noise = self._resets = 0.0
-        self._noise_tick = house.tick
         self._reset_by_us: deque[int] = deque(maxlen=RESET_KNOWN_MAX)
         self._skipped_ids = False
-        self._ping_tick = -1
         self._stall_timer: asyncio.TimerHandle | None = None
 
     # asyncio's side.
@@ -117,9 +105,10 @@ class Connection(Sending, asyncio.Protocol):
         self.house.leave(self)
         streams, self.streams = self.streams, {}
         for stream in streams.values():
-            self._cancel(stream)
+            self.cancel(stream)
 
     def pause_writing(self) -> None:
+        self.is_stuffed = True
         self.transport.pause_reading()
         loop = asyncio.get_running_loop()
         self._stall_timer = loop.call_later(self.limits.stalled_seconds_max, self.transport.abort)
@@ -128,7 +117,10 @@ class Connection(Sending, asyncio.Protocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+        self.is_stuffed = False
         self.transport.resume_reading()
+        if not self.is_ended:
+            self.flush()
 
     def data_received(self, data: bytes) -> None:
         if self.is_ended:
@@ -163,7 +155,7 @@ class Connection(Sending, asyncio.Protocol):
             if stop > size:
                 return start - FRAME_HEAD_BYTES
             at = stop
-            if kind == HEADERS and flags == END_HEADERS and self._has_settings and self._block is None:
+            if kind == HEADERS and flags == END_HEADERS and self.has_settings and self._block is None:
                 self._begin(stream_id & STREAM_MASK, data[start:stop], is_last=False)
             elif kind == DATA and flags == END_STREAM and self._block is None:
                 stream = streams.get(stream_id)
@@ -194,9 +186,9 @@ class Connection(Sending, asyncio.Protocol):
 
     def _guarded(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:
         """Any frame, with what it does to its stream alone."""
-        if self._block is not None and (kind != CONTINUATION or stream_id != self._block[0]):
+        if self._block is not None and (kind != CONTINUATION or stream_id != self._block.stream_id):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a frame within a head")
-        if not self._has_settings and (kind != SETTINGS or flags & ACK):
+        if not self.has_settings and (kind != SETTINGS or flags & ACK):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is SETTINGS")
         try:
             if kind == DATA:
@@ -204,9 +196,9 @@ class Connection(Sending, asyncio.Protocol):
             elif kind == HEADERS:
                 self._headers(flags, stream_id, content)
             elif kind == CONTINUATION:
-                self._continuation(flags, stream_id, content)
+                self._continuation(flags, content)
             else:
-                self._control(kind, flags, stream_id, content)
+                self.control(kind, flags, stream_id, content)
         except StreamFault as fault:
             self._reset(fault.stream_id, fault.code)
 
@@ -218,7 +210,7 @@ class Connection(Sending, asyncio.Protocol):
         content = unpadded(content, flags)
         is_last = bool(flags & END_STREAM)
         if not content and not is_last:
-            self._count_noise()
+            self.meter.noise()
         stream = self.streams.get(stream_id)
         if stream is None or stream.has_ended:
             self._late(stream_id, stream)
@@ -238,55 +230,49 @@ class Connection(Sending, asyncio.Protocol):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "DATA for a stream that was not opened")
         if stream is None and stream_id in self._reset_by_us:
             return  # it was on its way when we ended the stream
-        self._count_noise()
+        self.meter.noise()
         raise StreamFault(stream_id, Code.STREAM_CLOSED)
 
     def _headers(self, flags: int, stream_id: int, content: bytes) -> None:
         content = unpadded(content, flags)
         if flags & PRIORITISED:
-            if len(content) < 5:
+            if len(content) < PRIORITY_BYTES:
                 raise ConnectionFault(Code.FRAME_SIZE_ERROR, "HEADERS without its priority")
             if long_at(content) == stream_id:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream depends on itself")
-            content = content[5:]
+            content = content[PRIORITY_BYTES:]
         if flags & END_HEADERS:
             self._begin(stream_id, content, is_last=bool(flags & END_STREAM))
         else:
-            self._block = (stream_id, flags, [content])
-            self._block_tick = self.house.tick
+            self._block = BlockInPieces(stream_id, content, self.house.tick, is_last=bool(flags & END_STREAM))
 
-    def _continuation(self, flags: int, stream_id: int, content: bytes) -> None:
-        if self._block is None:
+    def _continuation(self, flags: int, content: bytes) -> None:
+        block = self._block
+        if block is None:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        _, first_flags, pieces = self._block
-        pieces.append(content)
-        too_long = sum(map(len, pieces)) > self.limits.header_block_bytes_max
-        if too_long or len(pieces) > self.limits.continuations_max:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a head that is too long, or in too many pieces")
+        block.add(content, self.limits)
         if flags & END_HEADERS:
             self._block = None
-            self._begin(stream_id, b"".join(pieces), is_last=bool(first_flags & END_STREAM))
+            self._begin(block.stream_id, b"".join(block.pieces), is_last=block.is_last)
 
     def _begin(self, stream_id: int, block: bytes, *, is_last: bool) -> None:
         """A whole head: a new call, or the trailers of one."""
         if stream_id <= self.last_stream_id or not stream_id & 1:
             self._trailers(stream_id, block, is_last=is_last)
             return
-        head = self._heads.get(block)
         if stream_id > self.last_stream_id + 2:
             self._skipped_ids = True
         self.last_stream_id = stream_id
-        if head is None:
-            try:
-                head = self._learn(block)
-            except MalformedHead:
-                self._reset(stream_id, Code.PROTOCOL_ERROR)
-                return
+        try:
+            head = self._heads.read(block)
+        except MalformedHead:
+            self._reset(stream_id, Code.PROTOCOL_ERROR)
+            return
         if stream_id > self.last_allowed_id:
             self.transport.write(rst_stream(stream_id, Code.REFUSED_STREAM))
             return
         if len(self.streams) >= self.limits.streams_max:
-            self._count_noise()
+            self.meter.noise()
             self.transport.write(rst_stream(stream_id, Code.REFUSED_STREAM))
             return
         stream = self.streams[stream_id] = Stream(self, stream_id, head)
@@ -299,43 +285,11 @@ class Connection(Sending, asyncio.Protocol):
             except Exception as raised:
                 self._fail(stream, raised)
 
-    def _learn(self, block: bytes) -> Head:
-        """A head that was not seen like this before."""
-        decoder = self._decoder
-        before = decoder.version
-        try:
-            fields = decoder.decode(block)
-        except HeaderListTooLarge:
-            self._heads.clear()
-            self._count_noise()
-            head = Head("", "", {})
-            head.refusal = CallError(Status.RESOURCE_EXHAUSTED, "headers_too_large: the head of the call is too large.")
-            return head
-        if decoder.version != self._heads_version or len(self._heads) >= HEADS_KNOWN_MAX:
-            self._heads.clear()
-            self._heads_version = decoder.version
-        head = read_head(fields)
-        if head.refusal is None:
-            try:
-                self.house.service.check(head)
-                head.method = self.house.service.find(head.path)
-            except CallError as refused:
-                head.refusal = refused
-        if before == decoder.version:
-            self._heads[block] = head
-        return head
-
     def _trailers(self, stream_id: int, block: bytes, *, is_last: bool) -> None:
         if stream_id == 0 or not stream_id & 1:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "clients open streams with odd numbers")
         stream = self.streams.get(stream_id)
-        try:
-            fields = self._decoder.decode(block)
-        except HeaderListTooLarge as too_large:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "trailers that are too large") from too_large
-        if self._decoder.version != self._heads_version:
-            self._heads.clear()
-            self._heads_version = self._decoder.version
+        is_sound = self._heads.read_trailers(block)
         if stream is None:
             if stream_id in self._reset_by_us:
                 return
@@ -343,11 +297,7 @@ class Connection(Sending, asyncio.Protocol):
             raise ConnectionFault(code, "HEADERS for a stream that is over")
         if stream.has_ended:
             raise StreamFault(stream_id, Code.STREAM_CLOSED)
-        try:
-            check_trailers(fields)
-        except MalformedHead as malformed:
-            raise StreamFault(stream_id, Code.PROTOCOL_ERROR) from malformed
-        if not is_last:
+        if not is_sound or not is_last:
             raise StreamFault(stream_id, Code.PROTOCOL_ERROR)
         try:
             stream.receive(b"", 0, is_last=True)
@@ -355,81 +305,6 @@ class Connection(Sending, asyncio.Protocol):
             raise
         except Exception as raised:
             self._fail(stream, raised)
-
-    def _control(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:
-        if kind == WINDOW_UPDATE:
-            self._noise -= 1  # counted below; a fair client sends one for each answer
-        self._count_noise()
-        if kind == SETTINGS:
-            self._settings(flags, stream_id, content)
-        elif kind == PING:
-            self._ping(flags, stream_id, content)
-        elif kind == WINDOW_UPDATE:
-            self._window_update(stream_id, content)
-        elif kind == RST_STREAM:
-            self._rst_stream(stream_id, content)
-        elif kind == PRIORITY:
-            if stream_id == 0:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "PRIORITY belongs to a stream")
-            if len(content) != 5:
-                raise StreamFault(stream_id, Code.FRAME_SIZE_ERROR)
-            if long_at(content) == stream_id:
-                raise StreamFault(stream_id, Code.PROTOCOL_ERROR)
-        elif kind == GOAWAY:
-            if stream_id or len(content) < 8:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "a malformed GOAWAY")
-            self.go_away()
-        elif kind == 5:  # PUSH_PROMISE; kinds that are not known are passed over
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "clients do not push")
-
-    def _settings(self, flags: int, stream_id: int, content: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "SETTINGS belong to the connection")
-        if flags & ACK:
-            if content:
-                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an acknowledgement with content")
-            return
-        if len(content) % 6:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS of a broken length")
-        self._has_settings = True
-        self.take_settings(content)
-        self.transport.write(frame(SETTINGS, ACK, 0))
-
-    def _ping(self, flags: int, stream_id: int, content: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "PING belongs to the connection")
-        if len(content) != _PING_BYTES:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a PING of a wrong length")
-        if flags & ACK:
-            self._ping_tick = -1
-        else:
-            self.transport.write(frame(PING, ACK, 0, content))
-
-    def _window_update(self, stream_id: int, content: bytes) -> None:
-        if len(content) != 4:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a WINDOW_UPDATE of a wrong length")
-        more = long_at(content)
-        if stream_id == 0:
-            self.widen(more)
-            return
-        stream = self.streams.get(stream_id)
-        if stream is not None:
-            self.widen_stream(stream, more)
-        elif stream_id > self.last_stream_id or not stream_id & 1:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE for a stream that was not opened")
-
-    def _rst_stream(self, stream_id: int, content: bytes) -> None:
-        if len(content) != 4:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an RST_STREAM of a wrong length")
-        if stream_id == 0 or stream_id > self.last_stream_id or not stream_id & 1:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM for a stream that was not opened")
-        stream = self.streams.pop(stream_id, None)
-        if stream is None:
-            return
-        self._resets += 1
-        self._cancel(stream)
-        if self._resets > self.limits.resets_max:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many calls are begun and taken back")
 
     # What ends calls and connections.
 
@@ -448,14 +323,15 @@ class Connection(Sending, asyncio.Protocol):
         stream.fail(raised)
 
     def _reset(self, stream_id: int, code: Code) -> None:
-        self._count_noise()
+        self.meter.noise()
         self._reset_by_us.append(stream_id)
         self.transport.write(rst_stream(stream_id, code))
         stream = self.streams.pop(stream_id, None)
         if stream is not None:
-            self._cancel(stream)
+            self.cancel(stream)
 
-    def _cancel(self, stream: Stream) -> None:
+    def cancel(self, stream: Stream) -> None:
+        """Nobody waits for it any more."""
         was_over = stream.is_over
         stream.free()
         self.forget_waiting(stream)
@@ -476,11 +352,6 @@ class Connection(Sending, asyncio.Protocol):
         self._reset_by_us.append(stream_id)
         self.transport.write(rst_stream(stream_id, Code.NO_ERROR))
 
-    def forgive(self) -> None:
-        """A call was answered well."""
-        if self._noise > 0:
-            self._noise -= self.limits.noise_forgiven_by_call
-
     def end(self, code: Code, why: str = "") -> None:
         """Say why, and hang up."""
         if not self.is_ended:
@@ -499,30 +370,24 @@ class Connection(Sending, asyncio.Protocol):
             self._window_in += self._owed
             self._owed = 0
 
-    def _count_noise(self) -> None:
-        self._noise = max(self._noise, 0.0) + 1
-        if self._noise > self.limits.noise_max:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many frames that carry no call")
-
     def look(self, tick: int, tick_s: float) -> None:
         """Called once a tick: what is late, silent or idle for too long ends."""
         limits = self.limits
-        passed_s = (tick - self._noise_tick) * tick_s
-        self._noise_tick = tick
-        self._noise = max(self._noise - passed_s * limits.noise_per_s, 0.0)
-        self._resets = max(self._resets - passed_s * limits.resets_per_s, 0.0)
+        self.meter.pass_time(tick, tick_s)
         silent_s = (tick - self.since_tick) * tick_s
-        block_s = (tick - self._block_tick) * tick_s if self._block is not None else 0.0
-        if block_s > limits.head_seconds_max or (not self._has_settings and silent_s > limits.head_seconds_max):
-            self.end(Code.SETTINGS_TIMEOUT if not self._has_settings else Code.PROTOCOL_ERROR, "too slow")
-        elif self._ping_tick >= 0 and (tick - self._ping_tick) * tick_s > limits.ping_seconds_max:
+        block_s = (tick - self._block.began_tick) * tick_s if self._block is not None else 0.0
+        if block_s > limits.head_seconds_max or (not self.has_settings and silent_s > limits.head_seconds_max):
+            self.end(Code.SETTINGS_TIMEOUT if not self.has_settings else Code.PROTOCOL_ERROR, "too slow")
+        elif self.ping_tick >= 0 and (tick - self.ping_tick) * tick_s > limits.ping_seconds_max:
             self.is_ended = True
             self.transport.abort()
         elif not self.streams and (tick - self.idle_tick) * tick_s > limits.idle_seconds_max:
             self.end(Code.NO_ERROR, "idle")
-        elif silent_s > limits.silent_seconds_max and self._ping_tick < 0:
-            self._ping_tick = tick
-            self.transport.write(frame(PING, 0, 0, bytes(_PING_BYTES)))
+        elif limits.age_seconds_max and (tick - self._made_tick) * tick_s > limits.age_seconds_max:
+            self.go_away()
+        elif silent_s > limits.silent_seconds_max and self.ping_tick < 0:
+            self.ping_tick = tick
+            self.transport.write(frame(PING, 0, 0, bytes(PING_BYTES)))
         if self.streams:
             self.end_stalled(tick, tick_s)
             late = CallError(Status.DEADLINE_EXCEEDED, "the message comes too slowly.")

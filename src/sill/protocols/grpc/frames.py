@@ -61,7 +61,7 @@ class StreamFault(Exception):
         self.code = code
 
 
-def frame(kind: int, flags: int, stream_id: int, content: bytes = b"") -> bytes:
+def frame(kind: int, flags: int, stream_id: int, content: bytes | memoryview = b"") -> bytes:
     """A whole frame."""
     size = len(content)
     return FRAME_HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + content

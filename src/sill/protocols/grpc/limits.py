@@ -11,6 +11,7 @@ class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
         idle_per_address_max: connections of one address without a call; beyond it the oldest is told to go.
         streams_max: calls at once on one connection.
         message_bytes_max: largest message, after it was unpacked.
+        ratio_max: unpacked bytes for each packed one, once more than a MiB was unpacked; as the HTTP gate has it.
         messages_waiting_max: of one streaming call, read and not yet taken up; then no more window is given.
         stream_window_bytes, connection_window_bytes: what a client may send ahead.
         header_list_bytes_max, header_count_max: of one head, unpacked; each field counts 32 bytes more.
@@ -18,6 +19,7 @@ class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
         head_seconds_max: from the connection to its settings, and from a head's first byte to its last.
         body_grace_seconds, body_bytes_per_s_min: how slowly a message may come, after a grace.
         idle_seconds_max: a connection without calls is told to go after that.
+        age_seconds_max: a connection that is older is told to go, and its calls end; 0 for any age.
         silent_seconds_max, ping_seconds_max: a silent connection is asked for a sign, which must come in time.
         stalled_seconds_max: a client that reads nothing is cut off after that.
         noise_max, noise_per_s: frames that carry no call (pings, settings, resets, empty data) in a row, and how many
@@ -30,6 +32,7 @@ class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
     idle_per_address_max: int = 64
     streams_max: int = 256
     message_bytes_max: int = 64 * 1024 * 1024
+    ratio_max: float = 200.0
     messages_waiting_max: int = 64
     stream_window_bytes: int = 4 * 1024 * 1024
     connection_window_bytes: int = 16 * 1024 * 1024
@@ -41,6 +44,7 @@ class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
     body_grace_seconds: float = 10.0
     body_bytes_per_s_min: float = 1_000.0
     idle_seconds_max: float = 300.0
+    age_seconds_max: float = 0.0
     silent_seconds_max: float = 60.0
     ping_seconds_max: float = 20.0
     stalled_seconds_max: float = 60.0

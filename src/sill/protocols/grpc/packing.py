@@ -2,19 +2,22 @@
 
 import zlib
 
+from sill.protocols.grpc.limits import GrpcLimits
 from sill.protocols.grpc.status import CallError, Status
+from sill.safety.gate_body import RATIO_FREE_BYTES
 
 _WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 PACKED_BYTES_MIN = 1_024
 """Smaller answers are not worth packing: they fit one packet."""
 
 
-def unpack(content: bytes, coding: str, bytes_max: int) -> bytes:
+def unpack(content: bytes, coding: str, limits: GrpcLimits) -> bytes:
     """What was packed.
 
     Raises:
-        CallError: it is damaged, was not said to be packed, or holds more than `bytes_max`.
+        CallError: it is damaged, was not said to be packed, or holds more than a message may, or than its size allows.
     """
+    bytes_max = min(limits.message_bytes_max, max(RATIO_FREE_BYTES, int(limits.ratio_max * len(content))))
     if coding not in _WBITS:
         raise CallError(Status.INTERNAL, "a message is said to be packed, and grpc-encoding does not say how.")
     unpacker = zlib.decompressobj(_WBITS[coding])

@@ -32,6 +32,10 @@ class Call(Protocol):
         """The end of the call, without a further answer."""
         ...
 
+    async def room(self) -> None:
+        """Return once all that was sent is on its way, or the call is over: who sends much waits for who reads slowly."""
+        ...
+
     def taken(self, size_bytes: int) -> None:
         """A message of a streaming call, so long, was dealt with; the client may send another in its place."""
         ...

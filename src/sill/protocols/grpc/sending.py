@@ -4,6 +4,7 @@ from collections import deque
 from struct import Struct
 from typing import Any
 
+from sill.core.errors import SillError
 from sill.protocols.grpc.frames import (
     DATA,
     ENABLE_PUSH,
@@ -25,11 +26,15 @@ from sill.protocols.grpc.frames import (
     window_update,
 )
 from sill.protocols.grpc.hpack import Header, encode
+from sill.protocols.grpc.meter import Meter
 from sill.protocols.grpc.packing import too_large
 from sill.protocols.grpc.port import House
 from sill.protocols.grpc.status import Status, percent_encoded
-from sill.protocols.grpc.stream import PREFIX_BYTES, Stream
+from sill.protocols.grpc.stream import PREFIX_BYTES, Piece, Stream
+from sill.safety.limits import Reservation
 
+SMALL_BYTES = 256
+"""A frame that a client's window cut shorter than this is noise of its making."""
 _TYPE = (b"content-type", b"application/grpc")
 _ACCEPTS = (b"grpc-accept-encoding", b"identity, deflate, gzip")
 _OPENING = encode([(b":status", b"200"), _TYPE, _ACCEPTS])
@@ -44,19 +49,21 @@ _FRAME = Struct(">HBBBLBL")
 
 
 class Sending:
-    """Windows are the client's: what we may send.
+    """Windows are the client's: what we may send. A client that does not read from its socket has none.
 
     Attributes:
         window_out: of the connection; window_out_initial: of a stream that begins.
         last_allowed_id: streams beyond it are refused, because we said that we go.
+        is_stuffed: the socket takes no more for now.
     """
 
     def __init__(self, house: House) -> None:
         self.house = house
         self.limits = house.limits
+        self.meter = Meter(self.limits, house.tick)
         self.transport: Any = None
         self.streams: dict[int, Stream] = {}
-        self.is_ended = False
+        self.is_ended = self.is_stuffed = False
         self.window_out = WINDOW_DEFAULT
         self.window_out_initial = WINDOW_DEFAULT
         self.last_stream_id = 0
@@ -65,6 +72,8 @@ class Sending:
         self._frame_max = FRAME_BYTES_MAX
         self._blocked: dict[int, Stream] = {}
         self._blocked_bytes = 0
+        self._memory: Reservation | None = None
+        """For what is blocked."""
         self._progress_tick = 0
 
     # Answers.
@@ -74,9 +83,10 @@ class Sending:
         size = len(message) + PREFIX_BYTES
         stream_id = stream.id
         fits = size <= self._frame_max and size <= self.window_out and size <= stream.window_out
-        if not fits or is_packed or stream.waiting or not stream.has_ended:
+        if not fits or is_packed or self.is_stuffed or stream.waiting or not stream.has_ended:
             self._send_slowly(stream, message, is_packed=is_packed)
-            self.send_end(stream, Status.OK, "")
+            if not stream.is_over:  # there was room for it to wait
+                self.send_end(stream, Status.OK, "")
             return
         self.window_out -= size
         self.transport.write(
@@ -133,14 +143,10 @@ class Sending:
         """We answered before the client had sent all."""
         raise NotImplementedError
 
-    def forgive(self) -> None:
-        """A call was answered."""
-        raise NotImplementedError
-
     # The client's windows.
 
     def take_settings(self, content: bytes) -> None:
-        """The client's settings, as far as they concern sending."""
+        """The client's settings, as far as they concern sending. `flush` sends what they allow."""
         for name, value in read_settings(content):
             if name == INITIAL_WINDOW_SIZE:
                 if value > WINDOW_MAX:
@@ -153,7 +159,6 @@ class Sending:
                 self._frame_max = value
             elif name == ENABLE_PUSH and value > 1:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
-        self._flush()
 
     def widen(self, more: int) -> None:
         """WINDOW_UPDATE of the connection."""
@@ -163,7 +168,7 @@ class Sending:
         if self.window_out > WINDOW_MAX:
             raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window of 2 GiB or more")
         if self._blocked:
-            self._flush()
+            self.flush()
 
     def widen_stream(self, stream: Stream, more: int) -> None:
         """WINDOW_UPDATE of a stream."""
@@ -173,14 +178,15 @@ class Sending:
         if stream.window_out > WINDOW_MAX:
             raise StreamFault(stream.id, Code.FLOW_CONTROL_ERROR)
         if stream.waiting:
-            self._flush()
+            self.flush()
 
     def forget_waiting(self, stream: Stream) -> None:
         """What waits for this stream's window is sent no more."""
         if stream.waiting:
-            self._blocked_bytes -= sum(len(content) for content, _ in stream.waiting)
+            self._let_go(sum(len(content) for content, is_data in stream.waiting if is_data))
             stream.waiting = None
             self._blocked.pop(stream.id, None)
+            stream.tell_room()
 
     def end_stalled(self, tick: int, tick_s: float) -> None:
         """Hang up on a client that does not take its answers."""
@@ -204,9 +210,18 @@ class Sending:
             opening = _OPENINGS[stream.head.coding] if is_packed else _OPENING
             self._queue(stream, frame(HEADERS, END_HEADERS, stream.id, opening), is_data=False)
         prefix = bytes((is_packed,)) + len(message).to_bytes(4, "big")
-        self._queue(stream, prefix + message, is_data=True)
+        try:
+            self._queue(stream, memoryview(prefix + message), is_data=True)
+        except SillError as full:
+            self.forget_waiting(stream)
+            stream.fail(full)
 
-    def _queue(self, stream: Stream, content: bytes, *, is_data: bool) -> None:
+    def _queue(self, stream: Stream, content: Piece, *, is_data: bool) -> None:
+        """Send it, or let it wait behind what waits.
+
+        Raises:
+            SillError: there is no room for it to wait.
+        """
         if not stream.waiting:
             if not is_data:
                 self.transport.write(content)
@@ -214,16 +229,19 @@ class Sending:
             content = self._send_data(stream, content)
             if not content:
                 return
-            if stream.waiting is None:
-                stream.waiting = deque()
+        if is_data:
+            self._hold(len(content))
+        if not stream.waiting:
+            stream.waiting = deque()
             if not self._blocked:
                 self._progress_tick = self.house.tick
             self._blocked[stream.id] = stream
         stream.waiting.append((content, is_data))
-        self._blocked_bytes += len(content)
 
-    def _send_data(self, stream: Stream, content: bytes) -> bytes:
+    def _send_data(self, stream: Stream, content: Piece) -> Piece:
         """As much of it as the windows allow; the rest is returned."""
+        if self.is_stuffed:
+            return content
         at, size = 0, len(content)
         pieces: list[bytes] = []
         while at < size:
@@ -237,35 +255,54 @@ class Sending:
         if pieces:
             self._progress_tick = self.house.tick
             self.transport.write(b"".join(pieces))
+            if at == size or at >= SMALL_BYTES:
+                self.meter.forgive()
         return content[at:]
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Send what waited, as far as it fits now; each stream in turn."""
         for stream in list(self._blocked.values()):
             while stream.waiting:
                 content, is_data = stream.waiting.popleft()
-                self._blocked_bytes -= len(content)
-                if not is_data:
+                if is_data:
+                    left = self._send_data(stream, content)
+                    self._let_go(len(content) - len(left))
+                    if left:
+                        stream.waiting.appendleft((left, True))
+                        break
+                else:
                     self.transport.write(content)
-                    continue
-                left = self._send_data(stream, content)
-                if left:
-                    stream.waiting.appendleft((left, True))
-                    self._blocked_bytes += len(left)
-                    break
             if not stream.waiting:
                 del self._blocked[stream.id]
+                stream.tell_room()
                 if stream.is_over:
                     self._finish(stream)
-            elif self.window_out <= 0:
+            elif self.window_out <= 0 or self.is_stuffed:
                 break
+
+    def _hold(self, size: int) -> None:
+        """Room for so much that waits, out of what all calls share.
+
+        Raises:
+            SillError: there is none.
+        """
+        if self._memory is None and self.house.memory is not None:
+            self._memory = self.house.memory.reserve()
+        if self._memory is not None:
+            self._memory.grow(size)
+        self._blocked_bytes += size
+
+    def _let_go(self, size: int) -> None:
+        self._blocked_bytes -= size
+        if self._memory is not None:
+            self._memory.shrink(size)
 
     def _finish(self, stream: Stream) -> None:
         """All of it is sent."""
         stream.free()
         if self.streams.pop(stream.id, None) is None:
             return
-        self.forgive()
+        self.meter.forgive()
         if not stream.has_ended:
             self.closed_early(stream.id)
         if not self.streams:

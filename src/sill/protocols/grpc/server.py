@@ -123,3 +123,14 @@ class GrpcServer:
     @property
     def _patience_ticks(self) -> int:
         return int(self.limits.stalled_seconds_max / TICK_S)
+
+
+def tls_context(cert: str, key: str) -> ssl.SSLContext | None:
+    """HTTP/2 over TLS when there is a certificate; None for plain HTTP/2 with prior knowledge."""
+    if not cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key or None)
+    context.set_alpn_protocols(["h2"])
+    return context

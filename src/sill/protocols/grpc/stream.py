@@ -1,5 +1,6 @@
 """One call on a connection: puts its messages together, holds back answers that do not fit the client's window."""
 
+import asyncio
 from collections import deque
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ from sill.safety.limits import Reservation
 
 PREFIX_BYTES = 5
 """In front of each message: whether it is packed, and its length in four bytes."""
+
+Piece = bytes | memoryview
+"""Of what waits to be sent."""
 
 
 class Wire(Protocol):
@@ -58,6 +62,7 @@ class Stream:
         "_owed",
         "_pending",
         "_pending_bytes",
+        "_room",
         "began_tick",
         "has_answer",
         "has_ended",
@@ -84,7 +89,7 @@ class Stream:
         self.window_out: int = connection.window_out_initial
         self.began_tick: int = connection.house.tick
         self.messages = 0
-        self.waiting: deque[tuple[bytes, bool]] | None = None
+        self.waiting: deque[tuple[Piece, bool]] | None = None
         self._buffer: list[bytes] = []
         self._buffered = 0
         self._needed = 0
@@ -93,6 +98,7 @@ class Stream:
         self._pending_bytes = 0
         self.received = 0
         self._memory: Reservation | None = None
+        self._room: asyncio.Future[None] | None = None
 
     # What comes in.
 
@@ -172,6 +178,17 @@ class Stream:
         if not self.is_over:
             self._connection.send_end(self, status, message)
 
+    async def room(self) -> None:
+        """See `port.Call`."""
+        while self.waiting and not self.is_over:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def tell_room(self) -> None:
+        """Nothing waits any more."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
     def fail(self, error: CallError | SillError) -> None:
         """End with an error."""
         told = call_error(error) if isinstance(error, SillError) else error
@@ -185,6 +202,7 @@ class Stream:
         if self._memory is not None:
             self._memory.release()
             self._memory = None
+        self.tell_room()
 
     def _keep(self, content: bytes) -> None:
         budget = self._connection.house.memory
@@ -218,7 +236,7 @@ class Stream:
         content, rest = whole[PREFIX_BYTES:size], whole[size:]
         self._buffer, self._buffered, self._needed = ([rest] if rest else []), len(rest), 0
         if is_packed:
-            content = unpack(content, self.head.coding, self._connection.limits.message_bytes_max)
+            content = unpack(content, self.head.coding, self._connection.limits)
         if self._memory is not None:  # what is held now: the message as it was unpacked, and what is behind it
             self._memory.grow(len(content))
             self._memory.shrink(size)

@@ -6,6 +6,7 @@ its JSON part is the same and its tensor as long.
 """
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,6 +26,9 @@ _LETTERS |= {"UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q"}
 _encode = msgspec.json.Encoder().encode
 
 Array = np.ndarray[Any, Any]
+Write = Callable[[bytes, int], tuple[bytes, int | None]]
+"""Writes one request's answer: from its id (which must need no escapes) and its first row in the batch, the body and how
+much of it is JSON (None: all)."""
 
 
 class Form:
@@ -41,8 +45,10 @@ class Form:
         "_count",
         "_decode",
         "_given",
+        "_left",
         "_pack",
         "_size",
+        "_start",
         "dtype",
         "name",
         "request",
@@ -59,6 +65,7 @@ class Form:
         self.dtype = kind if kind.names else np.dtype(kind.str)  # the machine's own where it is the same
         self._before = before
         self._behind = behind
+        self._start, self._left = len(before), len(behind)
         self._count = int(np.prod(given.shape))
         self._size = self._count * self.dtype.itemsize
         self._decode = _LISTS[given.datatype].decode if given.data else None
@@ -74,13 +81,13 @@ class Form:
         if self._decode is None or self._pack is None:
             return self._read_binary(body)
         try:
-            values = self._decode(body[len(self._before) : len(body) - len(self._behind)])
+            values = self._decode(body[self._start : len(body) - self._left])
             return self._pack(*values) if len(values) == self._count else None
         except (msgspec.MsgspecError, UnicodeDecodeError, struct.error, OverflowError):
             return None
 
     def _read_binary(self, body: bytes) -> bytes | None:
-        content = body[len(self._before) :]
+        content = body[self._start :]
         if len(content) != self._size:
             return None
         if self._given.datatype == "BOOL":
@@ -117,47 +124,61 @@ class AnswerForm:
 
     Args:
         example: an answer's outputs, for their types and inner shapes.
+        rows: of every answer.
     """
 
-    __slots__ = ("_opening", "_outputs", "_parameters")
+    __slots__ = ("_before_outputs", "_opening", "_outputs", "_rows")
 
     def __init__(
-        self, model: str, version: int, parameters: dict[str, Any], request: Inference, example: dict[str, Array]
+        self,
+        model: str,
+        version: int,
+        parameters: dict[str, Any],
+        request: Inference,
+        example: dict[str, Array],
+        rows: int,
     ) -> None:
         said = _encode({"model_name": model, "model_version": str(version)})[:-1]
         self._opening = said + b',"id":"'
-        self._parameters = b'","parameters":' + _encode(parameters) + b',"outputs":['
-        self._outputs = [_Output(one.name, example[one.name], one.is_binary) for one in request.wanted(example)]
+        self._before_outputs = b'","parameters":' + _encode(parameters) + b',"outputs":['
+        self._outputs = [_Output(one.name, example[one.name], one.is_binary, rows) for one in request.wanted(example)]
+        self._rows = rows
 
-    def write(
-        self, request_id: str, outputs: dict[str, Array], texts: dict[str, list[bytes]], start: int, end: int
-    ) -> tuple[bytes, int | None]:
-        """The answer's body for rows `start` to `end` of a batch, and how much of it is JSON (None: all).
+    def over(self, outputs: dict[str, Array], texts: dict[str, list[bytes]]) -> Write:
+        """What writes the answers of one batch.
 
         Args:
-            request_id: must need no escapes.
             outputs: the batch's.
             texts: the batch's rows in JSON by output, as far as they were written already; it is added to.
+        Raises:
+            UnsupportedType: an output of a kind the protocol's JSON form lacks.
         """
-        pieces = [self._opening, request_id.encode(), self._parameters]
-        binary: list[bytes] = []
-        comma = b""
-        for output in self._outputs:
-            pieces.append(comma)
-            if output.is_binary:
-                binary.append(write_binary(outputs[output.name][start:end]))
-                pieces += output.sized(end - start, len(binary[-1]))
-            else:
-                rows = texts.get(output.name)
-                if rows is None:
-                    rows = texts[output.name] = row_texts(output.name, outputs[output.name])
-                pieces += output.listed(end - start, rows[start] if end - start == 1 else b",".join(rows[start:end]))
-            comma = b","
-        pieces.append(b"]}")
-        if not binary:
-            return b"".join(pieces), None
-        header = b"".join(pieces)
-        return b"".join((header, *binary)), len(header)
+        opening, middle = self._opening, self._before_outputs
+        values = [one.values(outputs[one.name], texts, self._rows) for one in self._outputs]
+        if len(values) == 1 and not self._outputs[0].is_binary:
+            middle, closing, lone = middle + self._outputs[0].before, self._outputs[0].behind + b"]}", values[0]
+            return lambda request_id, start: (b"".join((opening, request_id, middle, lone(start), closing)), None)
+        told = list(zip(self._outputs, values, strict=True))
+        return lambda request_id, start: _written((opening, request_id, middle), told, start)
+
+
+def _written(
+    opening: tuple[bytes, ...], told: list[tuple["_Output", Callable[[int], bytes]]], start: int
+) -> tuple[bytes, int | None]:
+    pieces = [*opening]
+    binary: list[bytes] = []
+    comma = b""
+    for output, values in told:
+        content = values(start)
+        if output.is_binary:
+            binary.append(content)
+            pieces += (comma, output.before, b"%d" % len(content), output.behind)
+        else:
+            pieces += (comma, output.before, content, output.behind)
+        comma = b","
+    pieces.append(b"]}")
+    header = b"".join(pieces)
+    return (b"".join((header, *binary)), len(header)) if binary else (header, None)
 
 
 def row_texts(name: str, array: Array) -> list[bytes]:
@@ -177,17 +198,27 @@ def row_texts(name: str, array: Array) -> list[bytes]:
 
 
 class _Output:
-    __slots__ = ("_before", "_behind", "is_binary", "name")
+    """One output of an answer: what stands around its values, or around the count of their bytes."""
 
-    def __init__(self, name: str, example: Array, is_binary: bool) -> None:
+    __slots__ = ("_inner", "before", "behind", "is_binary", "name")
+
+    def __init__(self, name: str, example: Array, is_binary: bool, rows: int) -> None:
         self.name = name
         self.is_binary = is_binary
-        datatype = _encode(datatype_of(example))
-        self._before = b'{"name":' + _encode(name) + b',"datatype":' + datatype + b',"shape":['
-        self._behind = b"".join(b",%d" % size for size in example.shape[1:]) + b"],"
+        self._inner = example.shape[1:]
+        shape = b",".join(b"%d" % size for size in (rows, *self._inner))
+        said = b'{"name":' + _encode(name) + b',"datatype":' + _encode(datatype_of(example)) + b',"shape":[' + shape
+        self.before = said + (b'],"parameters":{"binary_data_size":' if is_binary else b'],"data":[')
+        self.behind = b"}}" if is_binary else b"]}"
 
-    def listed(self, rows: int, values: bytes) -> tuple[bytes, ...]:
-        return (self._before, b"%d" % rows, self._behind, b'"data":[', values, b"]}")
-
-    def sized(self, rows: int, size: int) -> tuple[bytes, ...]:
-        return (self._before, b"%d" % rows, self._behind, b'"parameters":{"binary_data_size":%d}}' % size)
+    def values(self, array: Array, texts: dict[str, list[bytes]], rows: int) -> Callable[[int], bytes]:
+        """What gives the values of `rows` rows from a place on, as they go over the wire."""
+        if not self.is_binary:
+            listed = texts.get(self.name)
+            if listed is None:
+                listed = texts[self.name] = row_texts(self.name, array)
+            return listed.__getitem__ if rows == 1 else lambda start: b",".join(listed[start : start + rows])
+        if array.dtype.kind in "OUS":
+            return lambda start: write_binary(array[start : start + rows])
+        content, size = write_binary(array), array[:1].nbytes
+        return lambda start: content[start * size : (start + rows) * size]

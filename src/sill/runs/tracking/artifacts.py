@@ -189,13 +189,21 @@ class Artifacts:
 
     async def excerpt(self, project: str, path: str, bytes_max: int) -> bytes | None:
         """The file at a path of the artifact proxy, for other stages; None if there is none, or a larger one."""
-        place = place_of(path)
-        if not isinstance(place, Place):
-            return None
-        found = await self._database.read(lambda connection: store.find(connection, project, *place))
+        found = await self._at(project, path)
         if found is None or found.size_bytes > bytes_max:
             return None
         return await asyncio.to_thread(self._blobs.get, found.digest)
+
+    async def digest(self, project: str, path: str) -> str:
+        """The blob of the file at a path of the artifact proxy, for other stages; empty if there is none."""
+        found = await self._at(project, path)
+        return "" if found is None else found.digest
+
+    async def _at(self, project: str, path: str) -> Artifact | None:
+        place = place_of(path)
+        if not isinstance(place, Place):
+            return None
+        return await self._database.read(lambda connection: store.find(connection, project, *place))
 
     def _check_owner(
         self, connection: Connection, actor: Actor, project: str, owner: str, *, is_change: bool = False

@@ -37,6 +37,7 @@ def report(outcome: Outcome) -> Report:
         preemptions=preemptions,
         preempted=preemptions / len(records) if records else 0.0,
         lost_device_h=sum(record.lost_s * record.devices for record in records) / 3600,
+        slowed_device_h=sum(record.slowed_s * record.devices for record in records) / 3600,
         fairness_jain=jain(_slowdowns_by_owner(records)),
         by_size=tuple(_size_classes(records)),
     )
@@ -50,6 +51,13 @@ def slowdown(record: Record) -> float:
 def wait_of_large(outcome: Outcome, least: float) -> float:
     """Mean wait in seconds of jobs with at least so many devices."""
     return mean([record.wait_s for record in outcome.records if record.devices >= least])
+
+
+def finish_time_fairness(outcome: Outcome) -> list[float]:
+    """Of each job: its completion time over that with an equal part of the devices for itself; above 1 it was treated
+    unfairly. Source: Mahajan et al., "Themis", NSDI 2020, with the fixed contention of Shockwave (jobs over devices)."""
+    contention = max(len(outcome.records) / outcome.devices, 1.0) if outcome.devices else 1.0
+    return [record.jct_s / (record.runtime_s * contention) for record in outcome.records]
 
 
 def mean(values: Sequence[float]) -> float:

@@ -1,17 +1,33 @@
 """Runs a workload through `decide`, with a heap of what happens next in place of machines.
 
 The simulator knows what the scheduler does not: run times. A stopped job does again what it lost since its last checkpoint
-and pays `restart_s` at its next start; devices are held meanwhile. Equal times are decided on once.
+and pays `restart_s` at its next start; devices are held meanwhile. A gang whose workers are apart runs as much slower as
+the workload says. Equal times are decided on once.
 """
 
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 from sill.scheduler.decide import choose
+from sill.scheduler.elastic import sizes_of
 from sill.scheduler.folding import happen
 from sill.scheduler.simulation.types import Outcome, Record, Workload
 from sill.scheduler.state import State
-from sill.scheduler.types import Action, Ended, Event, Job, Policy, Preempt, Start, Step, Stopped, Submitted, Tick
+from sill.scheduler.types import (
+    Action,
+    Ended,
+    Event,
+    Job,
+    Policy,
+    Preempt,
+    Resize,
+    Slot,
+    Start,
+    Step,
+    Stopped,
+    Submitted,
+    Tick,
+)
 
 SECOND_US = 1_000_000
 HORIZON_S = 100 * 365 * 24 * 3600.0
@@ -27,23 +43,40 @@ class _Life:
         "attempt",
         "began_us",
         "ended_us",
+        "ends",
+        "held",
         "job",
         "left_us",
         "lost_us",
         "preemptions",
+        "resizes",
+        "slow",
+        "slowdowns",
+        "slowed_us",
+        "speed",
         "started_us",
         "total_us",
     )
 
-    def __init__(self, job: Job, runtime_s: float) -> None:
+    def __init__(self, job: Job, runtime_s: float, slowdowns: dict[str, float]) -> None:
         self.job = job
+        self.slowdowns = slowdowns
+        self.slow = 1.0
+        """How many times slower it runs where it is."""
+        self.slowed_us = 0
+        self.speed = 1.0
+        """How many times as fast as with `Job.workers` an elastic gang runs with those it has."""
+        self.held = 0.0
+        """Devices it holds."""
         self.total_us = max(round(runtime_s * SECOND_US), 1)
         self.left_us = self.total_us
         self.attempt = 0
         self.began_us = -1
         self.started_us = -1
         self.ended_us = -1
-        self.preemptions = 0
+        self.ends = -1
+        """Number of the end that is expected."""
+        self.preemptions = self.resizes = 0
         self.lost_us = 0
 
 
@@ -67,8 +100,10 @@ class Simulation:
     ) -> None:
         self.state = State(workload.cluster, policy, workload.queues)
         self.journal: list[Step] = []
+        slowdowns = workload.slowdowns or ({},) * len(workload.jobs)
         self._lives = {
-            job.id: _Life(job, runtime_s) for job, runtime_s in zip(workload.jobs, workload.runtimes_s, strict=True)
+            job.id: _Life(job, runtime_s, slower)
+            for job, runtime_s, slower in zip(workload.jobs, workload.runtimes_s, slowdowns, strict=True)
         }
         self._arrivals = sorted(workload.jobs, key=lambda job: job.submitted_us)
         self._next = 0
@@ -113,10 +148,11 @@ class Simulation:
         yield from self._stops
         self._stops = []
         while self._ends and self._ends[0][0] <= now_us:
-            _, _, job_id, attempt = heappop(self._ends)
+            _, number, job_id, attempt = heappop(self._ends)
             life = self._lives[job_id]
-            if life.attempt == attempt and life.began_us >= 0:
-                self._busy_us += (now_us - life.began_us) * _devices(life.job)
+            if life.ends == number and life.began_us >= 0:
+                self._busy_us += (now_us - life.began_us) * life.held
+                life.slowed_us += round(life.left_us / life.speed * (life.slow - 1))
                 life.began_us, life.left_us, life.ended_us = -1, 0, now_us
                 yield Ended(job_id=job_id, attempt=attempt)
         while self._next_other < len(self._others) and self._others[self._next_other][0] <= now_us:
@@ -144,31 +180,66 @@ class Simulation:
                 self._start(action, now_us)
             elif isinstance(action, Preempt):
                 self._stop(action, now_us)
+            elif isinstance(action, Resize):
+                self._resize(action, now_us)
         if self._observe:
             self._observe(self.state, actions)
 
     def _start(self, action: Start, now_us: int) -> None:
         life = self._lives[action.job_id]
-        life.attempt, life.began_us = action.attempt, now_us
+        life.attempt = action.attempt
         if life.started_us < 0:
             life.started_us = now_us
+        self._seat(life, action.slots, now_us)
+
+    def _seat(self, life: _Life, slots: tuple[Slot, ...], now_us: int) -> None:
+        """It runs there from now on, at that pace."""
+        job = life.job
+        workers = sum(slot.workers for slot in slots)
+        life.began_us = now_us
+        life.held = workers * (job.accelerators or job.cpus)
+        life.speed = 1.0 if workers == job.workers else dict(sizes_of(job))[workers]
+        life.slow = self._slowdown(life.slowdowns, slots) if life.slowdowns else 1.0
         self._number += 1
-        ends_us = now_us + self._restart_us(life) + life.left_us
-        heappush(self._ends, (ends_us, self._number, action.job_id, action.attempt))
+        life.ends = self._number
+        ends_us = now_us + self._restart_us(life) + round(life.left_us / life.speed * life.slow)
+        heappush(self._ends, (ends_us, self._number, job.id, life.attempt))
+
+    def _resize(self, action: Resize, now_us: int) -> None:
+        life = self._lives[action.job_id]
+        life.left_us = max(life.left_us - self._leave(life, now_us), 1)
+        life.resizes += 1
+        self._seat(life, action.slots, now_us)
+
+    def _leave(self, life: _Life, now_us: int) -> int:
+        """It stops where it is; the work it did there, in microseconds at the pace of `Job.workers`."""
+        ran_us = max(now_us - life.began_us - self._restart_us(life), 0)
+        worked_us = round(ran_us * life.speed / life.slow)
+        life.slowed_us += round(ran_us * (1 - 1 / life.slow))
+        self._busy_us += (now_us - life.began_us) * life.held
+        return worked_us
 
     def _stop(self, action: Preempt, now_us: int) -> None:
         life = self._lives[action.job_id]
-        worked_us = max(now_us - life.began_us - self._restart_us(life), 0)
+        worked_us = self._leave(life, now_us)
         lost_us = self._lost_us(life, worked_us)
-        self._busy_us += (now_us - life.began_us) * _devices(life.job)
         life.left_us -= worked_us - lost_us
         life.lost_us += lost_us
         life.preemptions += 1
         life.began_us = -1
         self._stops.append(Stopped(job_id=action.job_id, attempt=action.attempt, lost_s=lost_us / SECOND_US))
 
+    def _slowdown(self, slowdowns: dict[str, float], slots: tuple[Slot, ...]) -> float:
+        """How many times slower a gang runs on these nodes."""
+        ledger = self.state.ledger
+        places = [(*ledger.machines[at].domains, at) for at in (ledger.by_name[slot.node] for slot in slots)]
+        names = (*ledger.levels, "node")
+        apart = (name for at, name in enumerate(names) if any(place[at] != places[0][at] for place in places))
+        return max((slowdowns.get(name, 1.0) for name in apart), default=1.0)
+
     def _restart_us(self, life: _Life) -> int:
-        return round(life.job.restart_s * SECOND_US) if life.attempt > 1 else 0
+        pays = life.attempt > 1 or (self.state.policy.elastic and life.job.max_workers)
+        return round(life.job.restart_s * SECOND_US) if pays else 0
 
     def _lost_us(self, life: _Life, worked_us: int) -> int:
         if not life.job.can_checkpoint:
@@ -214,4 +285,6 @@ def _record(life: _Life) -> Record:
         life.total_us / SECOND_US,
         life.preemptions,
         life.lost_us / SECOND_US,
+        life.slowed_us / SECOND_US,
+        life.resizes,
     )

@@ -13,6 +13,8 @@ class Workload(Value, frozen=True, kw_only=True):
     runtimes_s: tuple[float, ...]
     """Seconds of work of each job, in the order of `jobs`."""
     queues: tuple[Queue, ...] = ()
+    slowdowns: tuple[dict[str, float], ...] = ()
+    """Of each job, what `Job.slowdowns` means, whether or not the scheduler is told; run times are those without any."""
     events: tuple[tuple[int, Event], ...] = ()
     """What else happens, with its time in microseconds, by time: forecasts, nodes that come and go."""
 
@@ -30,6 +32,9 @@ class Record(Value, frozen=True):
     runtime_s: float
     preemptions: int
     lost_s: float
+    slowed_s: float = 0.0
+    """Seconds it ran longer because its workers were apart."""
+    resizes: int = 0
 
     @property
     def jct_s(self) -> float:
@@ -39,7 +44,7 @@ class Record(Value, frozen=True):
     @property
     def wait_s(self) -> float:
         """Seconds it did not make progress: all but its run time."""
-        return self.jct_s - self.runtime_s
+        return self.jct_s - self.runtime_s - self.slowed_s
 
 
 class Outcome(Value, frozen=True, kw_only=True):
@@ -93,6 +98,56 @@ class Report(Value, frozen=True, kw_only=True):
     preempted: float
     """Preemptions per job."""
     lost_device_h: float
+    slowed_device_h: float
+    """Device-hours held for longer because workers were apart."""
     fairness_jain: float
     """Jain's index of mean slowdowns by user (by queue without users): 1 is equal."""
     by_size: tuple[SizeClass, ...]
+
+
+class WhatIf(Value, frozen=True, kw_only=True):
+    """What is to be otherwise.
+
+    Attributes:
+        add: machines that come: accelerators by type (any name), `cpus`, `memory_bytes`.
+        policy: the policy that decides; empty for the one that does.
+        last_s: the runs of so many seconds until now are simulated again; 0 for what waits and runs now.
+    """
+
+    add: dict[str, float] = {}
+    policy: str = ""
+    last_s: float = 0.0
+
+
+class Bill(Value, frozen=True, kw_only=True):
+    """What runs come to by the price book, at full use of what they asked for."""
+
+    usd: float
+    energy_kwh: float
+    carbon_kg: float
+
+
+class QueueDifference(Value, frozen=True, kw_only=True):
+    """Mean waits of one queue's jobs in seconds, as it is and as it would be."""
+
+    name: str
+    jobs: int
+    wait_before_s: float
+    wait_after_s: float
+
+
+class WhatIfReport(Value, frozen=True, kw_only=True):
+    """The same jobs as it is and as it would be.
+
+    `waited_mean_s` is what the runs of the past really waited, to compare the simulation with; 0 from now on.
+    `added_usd_per_h` is what the added machines cost, used or not.
+    """
+
+    asked: WhatIf
+    before: Report
+    after: Report
+    bill_before: Bill
+    bill_after: Bill
+    queues: tuple[QueueDifference, ...]
+    waited_mean_s: float = 0.0
+    added_usd_per_h: float = 0.0

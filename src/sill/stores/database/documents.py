@@ -3,6 +3,7 @@
 The tenant is part of every key and of every query; no method works without it.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -20,6 +21,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
     update,
 )
 
@@ -31,6 +33,7 @@ from sill.stores.database.schema import key_type, metadata
 T = TypeVar("T", bound=msgspec.Struct)
 
 PAGE_MAX = 1_000
+KEYS_AT_ONCE = 500
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -80,6 +83,7 @@ class Documents(Generic[T]):
         )
 
         t = self.table  # made once: to put a statement together takes longer than to run it
+        self._update = update(t).where(t.c.project == bindparam("of"), t.c.key == bindparam("named"))
         self._one = select(t.c.doc).where(t.c.project == bindparam("of"), t.c.key == bindparam("named"))
 
     def get(self, connection: Connection, project: str, key: str) -> T:
@@ -94,6 +98,16 @@ class Documents(Generic[T]):
         """The value, or None."""
         doc = self._find_doc(connection, project, key)
         return None if doc is None else self._read(doc)
+
+    def find_many(self, connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], T]:
+        """The values at these (project, key) that are there."""
+        t = self.table
+        found = {}
+        for at in range(0, len(keys), KEYS_AT_ONCE):
+            some = tuple_(t.c.project, t.c.key).in_(keys[at : at + KEYS_AT_ONCE])
+            for row in connection.execute(select(t.c.project, t.c.key, t.c.doc).where(some)):
+                found[row.project, row.key] = self._read(row.doc)
+        return found
 
     def page(
         self,
@@ -144,6 +158,40 @@ class Documents(Generic[T]):
         tx.execute(insert(self.table).values(project=project, key=key, **row))
         references.note(tx.connection, self.table, project, key, "", row["doc"])
         return fresh
+
+    def create_many(self, tx: Tx, values: Sequence[T]) -> list[T]:
+        """`create` for many values whose keys nobody else can have, such as fresh ids.
+
+        Raises:
+            Conflict: a key is taken; nothing of the transaction remains.
+        """
+        fresh = [msgspec.structs.replace(value, revision=1) for value in values]
+        rows = [
+            {"project": of, "key": key, **self._row(tx, value)} for value in fresh for of, key in [self._key(value)]
+        ]
+        if rows:
+            tx.execute(insert(self.table), rows)
+        for row in rows:
+            references.note(tx.connection, self.table, row["project"], row["key"], "", row["doc"])
+        return fresh
+
+    def replace_many(self, tx: Tx, changes: Sequence[tuple[T, T]]) -> list[T]:
+        """`replace` for many values that were read in this same transaction.
+
+        Args:
+            changes: each value as it was read, and as it is to be kept; both of one key.
+        """
+        changed = [msgspec.structs.replace(after, revision=before.revision + 1) for before, after in changes]  # type: ignore[attr-defined]
+        rows = []
+        for (before, _), after in zip(changes, changed, strict=True):
+            project, key = self._key(after)
+            row = self._row(tx, after)
+            rows.append({"of": project, "named": key, **row})
+            was = msgspec.json.encode(before).decode()
+            references.note(tx.connection, self.table, project, key, was, row["doc"])
+        if rows:
+            tx.execute(self._update, rows)
+        return changed
 
     def replace(self, tx: Tx, value: T, *, expected_revision: int = 0) -> T:
         """Keep a changed value, one revision further.

@@ -1,0 +1,116 @@
+"""scikit-learn estimators as skops keeps them (`.skops`), behind the port, in a process of their own.
+
+No pickle is in such a file; which types it may name is our own list (`safety.skops_check`), not the file's.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sill.core.errors import Refused
+from sill.core.names import shorten
+from sill.runtimes.drivers import Files, Held, cannot_load, library, loaded, read_model
+from sill.runtimes.fitting import DATATYPES, fit, unanswerable
+from sill.runtimes.types import Signature, TensorSpec
+from sill.safety.formats import check_skops
+
+MODEL_FILE = "model.skops"
+_FIX = "Export it to ONNX, or wrap its steps in one scikit-learn Pipeline."
+_ESTIMATORS = ("pipeline", "compose", "ensemble", "linear_model", "tree")
+"""Parts of scikit-learn that a warm parent has; the others are imported by the models that name them."""
+
+
+class SkopsModel(Held):
+    """One fitted estimator. Classifiers give `probabilities` (or `label`, where they have none), others `output`."""
+
+    model_file = MODEL_FILE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answer: Any = None
+
+    @staticmethod
+    def warm() -> None:
+        """See `Driver.warm`."""
+        library("skops.io", "skops")
+        for part in _ESTIMATORS:
+            library(f"sklearn.{part}", "skops")
+
+    @staticmethod
+    def check(files: Files) -> None:
+        """See `Driver.check`."""
+        with files(MODEL_FILE) as opened:
+            check_skops(opened)
+
+    def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
+        """See `Runtime.load`."""
+        data = read_model(bundle, MODEL_FILE)
+        trusted = sorted(check_skops(data))
+        skops = library("skops.io", "skops")
+        try:
+            estimator = skops.loads(data, trusted=trusted)
+        except Exception as broken:  # the libraries raise their own classes, all of them about this file
+            raise cannot_load("skops", broken) from broken
+        self._signature, self._answer = _signature(estimator)
+        self._size_bytes = len(data)
+
+    def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Runtime.infer`."""
+        import numpy as np
+
+        answer, signature = loaded(self._answer), self.signature()
+        fed = fit(signature.inputs, inputs)["input"]
+        try:
+            made = answer(fed)
+        except Exception as refused:  # the library raises its own classes, all of them about this input
+            raise unanswerable(refused) from refused
+        return {signature.outputs[0].name: np.asarray(made.toarray() if hasattr(made, "toarray") else made)}
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        super().close()
+        self._answer = None
+
+
+def _signature(estimator: Any) -> tuple[Signature, Any]:
+    """What a fitted estimator takes and gives, and its method that gives it."""
+    width = getattr(estimator, "n_features_in_", None)
+    if width is None:
+        raise Refused(f"the file holds a {type(estimator).__name__}, which is no fitted estimator.", fix=_FIX)
+    names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
+    if names:
+        del estimator.feature_names_in_  # it is asked with an array, whose columns are these
+    given = (TensorSpec(name="input", datatype="FP64", shape=(-1, int(width))),)
+    classes = getattr(estimator, "classes_", ())
+    plain = not isinstance(classes, list) and all(getattr(one, "ndim", 0) == 0 for one in classes)
+    if len(classes) and plain and hasattr(estimator, "predict_proba"):
+        made = TensorSpec(name="probabilities", datatype="FP64", shape=(-1, len(classes)))
+        known = tuple(str(one) for one in classes)
+        return Signature(inputs=given, outputs=(made,), features=names, classes=known), estimator.predict_proba
+    method = next((name for name in ("predict", "transform") if hasattr(estimator, name)), "")
+    if not method:
+        raise Refused(f"a {type(estimator).__name__} can neither predict nor transform.", fix=_FIX)
+    made, task = _tried(estimator, method, int(width))
+    return Signature(inputs=given, outputs=(made,), features=names, task=task), getattr(estimator, method)
+
+
+def _tried(estimator: Any, method: str, width: int) -> tuple[TensorSpec, Any]:
+    """The output of a method, as one row of zeros shows it."""
+    import numpy as np
+
+    try:
+        answer = getattr(estimator, method)(np.zeros((1, width)))
+    except (
+        Exception
+    ) as broken:  # the library raises its own classes; a model that cannot answer zeros wants other columns
+        raise Refused(f"it cannot answer a row of numbers: {shorten(str(broken), 200)}.", fix=_FIX) from broken
+    kind = "object" if answer.dtype.kind in "OSU" else str(answer.dtype)
+    if kind not in DATATYPES:
+        raise Refused(f"it gives a {answer.dtype}; numbers and texts are allowed.", fix=_FIX)
+    is_label = hasattr(estimator, "classes_")
+    spec = TensorSpec(
+        name="label" if is_label else "output", datatype=DATATYPES[kind], shape=(-1, *map(int, answer.shape[1:]))
+    )
+    from sklearn.base import is_regressor
+
+    return spec, "regression" if is_regressor(estimator) else "other"

@@ -1,0 +1,112 @@
+"""Carries out what `elastic` plans: starts, grows, shrinks and, for a promised deadline, stops elastic gangs.
+
+A gang that is resized checkpoints and goes on elsewhere or with other workers; that costs it its `restart_s`. Shrinking comes
+first, so that what it frees can be given. Devices that the first blocked gang of fixed size waits for are not given away.
+"""
+
+from sill.scheduler.elastic import Plan, Wish, plan
+from sill.scheduler.entries import Entry, Phase
+from sill.scheduler.folding import stop
+from sill.scheduler.locality import NODE
+from sill.scheduler.placement import Place, place
+from sill.scheduler.state import State
+from sill.scheduler.types import Action, Preempt, Resize, Start
+
+
+def resize(state: State) -> list[Action]:
+    """Bring all elastic gangs to the sizes that are best now."""
+    entries = [entry for entry in state.elastic.values() if entry.phase in (Phase.RUNNING, Phase.WAITING)]
+    if not entries:
+        return []
+    made = plan([_wish(state, entry) for entry in entries], _room(state, entries))
+    wanted = {entry: made.workers[entry.job.id] for entry in entries if entry.job.id in made.workers}
+    shrinking = [entry for entry, workers in wanted.items() if 0 < workers < entry.workers]
+    growing = [entry for entry, workers in wanted.items() if workers > entry.workers]
+    actions: list[Action] = []
+    for entry, workers in wanted.items():
+        if not workers and entry.phase is Phase.RUNNING:
+            stop(state, entry.job.id, "")
+            actions.append(
+                Preempt(entry.job.id, entry.attempt, "", "others were promised deadlines that need its devices")
+            )
+    for entry in [*shrinking, *sorted(growing, key=lambda each: (-wanted[each], each.number))]:
+        entry.is_promised = entry.is_promised or entry.job.id in made.promised
+        done = _start(state, entry, made) if entry.phase is Phase.WAITING else _change(state, entry, made)
+        if done is not None:
+            actions.append(done)
+    return actions
+
+
+def _wish(state: State, entry: Entry) -> Wish:
+    job, now_us = entry.job, state.now_us
+    return Wish(
+        job,
+        entry.sizes,
+        (entry.accelerator,) if entry.workers else entry.need.types,
+        held=entry.workers,
+        left_s=state.predictor.left_s(job, entry.work_us(now_us) / 1e6),
+        starting_s=entry.starting_s(now_us) if entry.workers else 0.0,
+        until_s=(job.deadline_us - now_us) / 1e6 if job.deadline_us else None,
+        is_promised=entry.is_promised,
+    )
+
+
+def _room(state: State, entries: list[Entry]) -> dict[str, int]:
+    """Thousandths of devices by type that elastic gangs hold or could have."""
+    room = {
+        name: sum(
+            sum(machine.devices.get(name, ())) for machine in state.ledger.machines if machine.bit & state.ledger.up
+        )
+        for name in state.ledger.devices
+    }
+    for entry in entries:
+        if entry.phase is Phase.RUNNING:
+            room[entry.accelerator] = room.get(entry.accelerator, 0) + entry.need.milli * entry.workers
+    heads = [line.head for line in state.lines if line.need.is_blocked and line.head.job.id not in state.elastic]
+    if heads:
+        first = min(heads, key=lambda each: each.rank)
+        for name in first.need.types[:1]:
+            room[name] = max(room.get(name, 0) - first.need.devices, 0)
+    return room
+
+
+def _start(state: State, entry: Entry, made: Plan) -> Start | None:
+    """Start a gang that waits with as many workers as planned, or none."""
+    job_id = entry.job.id
+    workers, accelerator = made.workers[job_id], made.types[job_id]
+    if not _is_payable(state, entry, accelerator, workers):
+        return None
+    found = _find(state, entry, accelerator, workers, is_urgent=True)
+    if found is None:
+        return None
+    slots = state.begin(entry, found)
+    return Start(job_id, entry.attempt, slots, accelerator, f"its deadline is promised, with {workers} workers now")
+
+
+def _change(state: State, entry: Entry, made: Plan) -> Resize | None:
+    """Give a running gang the planned number of workers, where there is a place for them."""
+    workers, before = made.workers[entry.job.id], entry.workers
+    if workers > before and not _is_payable(state, entry, entry.accelerator, workers - before):
+        return None
+    held = state.lift(entry)
+    found = _find(state, entry, entry.accelerator, workers, is_urgent=entry.is_promised)
+    slots = state.put_back(entry, found, held)
+    if found is None:
+        return None
+    reason = "others need its devices" if workers < before else "devices are free, or its deadline needs them"
+    return Resize(entry.job.id, entry.attempt, slots, reason)
+
+
+def _is_payable(state: State, entry: Entry, accelerator: str, workers: int) -> bool:
+    return state.tree.over(entry.leaf, state.resources.of_workers(entry.need, accelerator, workers)) is None
+
+
+def _find(state: State, entry: Entry, accelerator: str, workers: int, *, is_urgent: bool) -> Place | None:
+    """A place for so many workers, on one node if one can hold them; apart only if it is urgent or cannot be otherwise."""
+    avoid = state.kept_by_others(entry)
+    near = state.sized_need(entry, workers, NODE)
+    if state.locality.holds(NODE, near):
+        found = place(state.ledger, near, (accelerator,), avoid, state.fit)
+        if found is not None or not is_urgent:
+            return found
+    return place(state.ledger, state.sized_need(entry, workers, entry.job.level), (accelerator,), avoid, state.fit)

@@ -1,0 +1,71 @@
+"""Who shows no sign of life is found out; who watches and was stopped himself accuses nobody."""
+
+import os
+from pathlib import Path
+
+from sill.api.heartbeat import BLIND_S, FIRST_BEAT_S, LOOK_S, SILENT_S, Watch
+from sill.api.serving_life import BEAT_FILE, LOCK_FILE
+
+
+class Patient:
+    """A process's folder, and who watches it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.watch = Watch(folder)
+        self.now_s = 0.0
+        self.is_reborn("1")
+
+    def is_reborn(self, process: str) -> None:
+        (self.folder / LOCK_FILE).write_text(process)
+
+    def beats(self) -> None:
+        (self.folder / BEAT_FILE).touch()
+        os.utime(self.folder / BEAT_FILE, ns=(0, int(self.now_s * 1e9) + 1))
+
+    def is_found_silent_within(self, seconds: float) -> bool:
+        """Look, every `LOOK_S`, for so long."""
+        until_s = self.now_s + seconds
+        while self.now_s < until_s:
+            self.now_s += LOOK_S
+            if self.watch.is_silent(self.now_s):
+                return True
+        return False
+
+
+def test_one_that_beat_and_stopped_is_silent_soon(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    for _ in range(2):
+        patient.beats()
+        assert not patient.is_found_silent_within(SILENT_S)
+
+    assert patient.is_found_silent_within(2 * LOOK_S)
+
+
+def test_a_young_process_may_take_long_for_its_first_beat(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+
+    assert not patient.is_found_silent_within(FIRST_BEAT_S)
+    assert patient.is_found_silent_within(2 * LOOK_S)
+
+
+def test_the_successor_of_a_silent_one_begins_anew(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    for _ in range(2):
+        patient.beats()
+        patient.is_found_silent_within(LOOK_S)
+    assert patient.is_found_silent_within(2 * SILENT_S)
+
+    patient.is_reborn("2")
+
+    assert not patient.is_found_silent_within(2 * SILENT_S)
+
+
+def test_who_was_stopped_himself_looks_again_first(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    for _ in range(2):
+        patient.beats()
+        patient.is_found_silent_within(LOOK_S)
+    patient.now_s += 100 * BLIND_S
+
+    assert not patient.is_found_silent_within(SILENT_S)

@@ -1,0 +1,44 @@
+"""Runs the matrix with public clients, in those clients' own environment; prints what failed, and a count, as JSON lines.
+
+python matrix.py core|whole HTTP_ADDRESS GRPC_ADDRESS TOKEN CLIENT ...
+"""
+
+import json
+import sys
+
+import grpc_clients
+import http_clients
+from cases import every_case, same
+
+HTTP = {
+    "http": http_clients.run_http,
+    "gevent": http_clients.run_gevent,
+    "aio": http_clients.run_aio,
+    "kserve": http_clients.run_kserve,
+}
+GRPC = {
+    "grpc": grpc_clients.run_grpc,
+    "grpc-stream": grpc_clients.run_grpc_stream,
+    "grpc-aio": grpc_clients.run_grpc_aio,
+    "grpc-aio-stream": grpc_clients.run_grpc_aio_stream,
+    "kserve-grpc": grpc_clients.run_kserve_grpc,
+}
+RAW_ONLY = ("grpc", "grpc-stream", "grpc-aio", "grpc-aio-stream")
+
+
+def main(part, http_url, grpc_url, token, *clients):
+    for client in clients:
+        plain = (False,) if client in RAW_ONLY else (False, True)
+        cases = list(every_case(is_core=part == "core", plain=plain))
+        run, url = (HTTP[client], http_url) if client in HTTP else (GRPC[client], grpc_url)
+        count = 0
+        for case, answer in run(url, token, cases):
+            count += 1
+            if not same(case.array, answer):
+                wrong = {"client": client, "model": case.model, "shape": case.shape, "is_plain": case.is_plain}
+                print(json.dumps(wrong | {"answer": str(answer)[:200]}))
+        print(json.dumps({"client": client, "asked": len(cases), "answered": count}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,72 @@
+"""One model of every runtime answers the field's own clients as its own library does, on every wire; BF16 as well."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from tests.runtimes.conftest import MAKERS, X
+
+from sill.runtimes.port import open_runtime
+from sill.runtimes.types import Signature, TensorSpec
+from sill.testing.peers import environment
+from sill.testing.serving_models import TOKEN, make_signer
+from sill.testing.serving_plane import InferenceUnderTest, serving
+from sill.testing.serving_zoo import Zoo, files_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+HERE = Path(__file__).parent
+WAYS = ("grpc", "binary", "json")
+TWICE = b"""
+import numpy as np
+
+
+def predict(inputs):
+    wide = (inputs["x"].astype(np.uint32) << 16).view(np.float32)
+    return {"y": ((wide * 2).view(np.uint32) >> 16).astype(np.uint16)}
+"""
+HALVES = Signature(
+    inputs=(TensorSpec(name="x", datatype="BF16", shape=(-1, 3)),),
+    outputs=(TensorSpec(name="y", datatype="BF16", shape=(-1, 3)),),
+    task="other",
+)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came back, by way, model and output; `wanted/MODEL` is what the model's own library says."""
+    folder: Path = tmp_path_factory.mktemp("runtimes")
+    zoo, questions, wanted = Zoo(make_signer(folder)), {}, {}
+    for runtime, make in MAKERS.items():
+        (folder / runtime).mkdir()
+        made = make(folder / runtime)
+        opened = open_runtime(runtime, made.folder)
+        zoo.add(runtime, files_in(made.folder), opened.signature(), runtime)
+        opened.close()
+        [(name, rows)], [answer] = made.rows.items(), made.answer.values()
+        questions[f"{runtime}/{name}"], wanted[f"wanted/{runtime}"] = rows, answer
+    spec = {"file": "twice.py", "name": "predict", "signature": HALVES}
+    zoo.add("bf16", {"callable.json": msgspec.json.encode(spec), "twice.py": TWICE}, HALVES, "python")
+    questions["bf16/x"] = halves = (X[:5].view(np.uint32) >> 16 << 16).view(np.float32)
+    wanted["wanted/bf16"] = halves * 2
+    np.savez(folder / "questions.npz", **questions)
+    with serving(folder, zoo.plan(), zoo.bundles, InferenceUnderTest) as plane:
+        addresses = [f"127.0.0.1:{plane.port}", f"127.0.0.1:{plane.port + 1}"]
+        files = [str(folder / "questions.npz"), str(folder / "answers.npz")]
+        command = [str(environment("tritonclient")), str(HERE / "runtimes.py"), *files, *addresses, TOKEN]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 0, ended.stderr[-3_000:]
+    return dict(np.load(folder / "answers.npz")) | wanted
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("runtime", [*MAKERS, "bf16"])
+def test_a_model_of_every_runtime_answers_as_its_own_library(runtime: str, way: str, answers: dict[str, Any]) -> None:
+    if (runtime, way) == ("bf16", "json"):
+        pytest.skip("the protocol has no JSON form of BF16")
+    found = [array for place, array in answers.items() if place.startswith(f"{way}/{runtime}/")]
+
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0], answers[f"wanted/{runtime}"], rtol=1e-5, atol=1e-6)

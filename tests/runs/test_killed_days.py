@@ -1,0 +1,176 @@
+"""A generated day during which the control plane is killed at every step it writes down: each commit, before it and after
+it, and each attempt the engine is given. What is left each time is all the next process has."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, event
+
+from sill.core.actors import PLATFORM
+from sill.core.clock import ManualClock
+from sill.core.events import Event
+from sill.engines.types import Capacity
+from sill.queues.types import QueueSpec
+from sill.runs.types import RunState
+from sill.stores.log import events_after
+from sill.testing.fake_engine import JOURNAL, FakeEngine, read_attempts
+from sill.testing.virtual_daemon import Arrival, Daemon, live_through, open_daemon
+
+START_US = 1_700_000_000_000_000
+CAPACITY = Capacity(cpus=4, memory_bytes=1024**3)
+CEILING = 2.0
+LIVES_MAX = 100_000
+
+
+class Death:
+    """Ends this process at its n-th step. A real end: nothing is flushed, closed or rolled back."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def step(self) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KeptClock(ManualClock):
+    """Goes on from where the process before was."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(int(path.read_text()) if path.exists() else START_US)
+        self._path = path
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        after = self._path.with_suffix(".new")
+        after.write_text(str(self.now_us()))
+        after.replace(self._path)
+
+
+def day(jobs: int) -> list[Arrival]:
+    """More work than there is room for, for two projects, one of them under a ceiling."""
+    return [
+        Arrival(
+            name=f"job-{number:04}",
+            at_us=START_US + (number // 3) * 60_000_000,
+            project=("free", "bound")[number % 2],
+            runtime_s=45.0 + 13 * (number % 5),
+            cpus=1.0 + number % 2,
+        )
+        for number in range(jobs)
+    ]
+
+
+def live(home: Path, arrivals: list[Arrival], steps: int, database_url: str) -> None:
+    """One life of the control plane, from what is on disk to its death, or to the end of the day."""
+
+    async def main() -> None:
+        death = Death(steps)
+        clock = KeptClock(home / "now")
+        daemon = open_daemon(home, clock, FakeEngine(clock, CAPACITY, home, death.step), database_url)
+        event.listen(daemon.database.engine, "commit", lambda _connection: death.step())
+        daemon.database.on_commit(lambda _seq: death.step())
+        if not await daemon.queues.queues(PLATFORM):
+            await daemon.queues.put(PLATFORM, QueueSpec(name="held", ceiling={"cpus": CEILING}, projects=("bound",)))
+        await live_through(daemon, clock, arrivals)
+        daemon.close()
+
+    asyncio.run(main())
+
+
+def lives(home: Path, arrivals: list[Arrival], steps_of: Callable[[int], int], database_url: str) -> Iterator[int]:
+    """Lives one after another, each in a process of its own that is killed, until one comes to the end of the day."""
+    for number in range(LIVES_MAX):
+        child = os.fork()
+        if child == 0:
+            try:
+                live(home, arrivals, steps_of(number), database_url)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        yield number
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0, "a life ended by an error"
+            return
+    raise AssertionError("the day never ends")
+
+
+def check_held(home: Path) -> None:
+    """Right now nothing holds more than there is, by what is committed."""
+    with sqlite3.connect(home / "sill.db") as connection:
+        query = """SELECT project, sum(json_extract(doc, '$.spec.resources.cpus')) FROM runs
+                   WHERE state = 'running' GROUP BY project"""
+        held = dict(connection.execute(query).fetchall())
+    assert sum(held.values()) <= CAPACITY.cpus
+    assert held.get("bound", 0.0) <= CEILING
+
+
+async def check_day(home: Path, arrivals: list[Arrival], database_url: str) -> None:
+    """No job lost, none begun twice, no quota passed at any instant of the log."""
+    clock = KeptClock(home / "now")
+    daemon = open_daemon(home, clock, FakeEngine(clock, CAPACITY), database_url)
+    try:
+        await check_runs(daemon, arrivals)
+    finally:
+        daemon.close()
+    attempts = read_attempts(home / JOURNAL)
+    assert Counter(attempt.handle for attempt in attempts).most_common(1)[0][1] == 1
+    assert len(attempts) == len(arrivals)
+
+
+async def check_runs(daemon: Daemon, arrivals: list[Arrival]) -> None:
+    runs = [
+        run for project in ("free", "bound") for run in (await daemon.runs.runs(PLATFORM, project, limit=1000)).items
+    ]
+    assert sorted(run.name for run in runs) == [each.name for each in arrivals]
+    assert {(run.state, run.attempt) for run in runs} == {(RunState.FINISHED, 1)}
+    log = await daemon.database.read(every_event)
+    of_run: dict[str, list[str]] = {}
+    held: defaultdict[str, float] = defaultdict(float)
+    cpus = {run.id: run.spec.resources.cpus for run in runs}
+    for change in log:
+        if change.kind.startswith("run."):
+            of_run.setdefault(change.subject, []).append(change.kind)
+            held[change.project] += {"run.started": 1, "run.finished": -1}.get(change.kind, 0) * cpus[change.subject]
+            assert sum(held.values()) <= CAPACITY.cpus
+            assert held["bound"] <= CEILING
+    assert set(map(tuple, of_run.values())) == {("run.submitted", "run.started", "run.finished")}
+
+
+def every_event(connection: Connection) -> list[Event]:
+    found: list[Event] = []
+    while page := events_after(connection, found[-1].seq if found else 0, "", (), 1_000):
+        found += page
+    return found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("jobs", [6, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+async def test_a_day_of_kills_loses_no_job_and_begins_none_twice(tmp_path: Path, jobs: int) -> None:
+    # One life dies at its first step, before what it wanted is written down; the next at its second, right after it was.
+    arrivals = day(jobs)
+    last = 0
+    for last in lives(tmp_path, arrivals, lambda number: 1 + number % 2, ""):
+        if last > 1:
+            check_held(tmp_path)
+
+    assert last >= jobs * 3 * 2  # each job was submitted, started and ended in commits of their own
+    await check_day(tmp_path, arrivals, "")
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_the_same_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    arrivals = day(12)
+    for _ in lives(tmp_path, arrivals, lambda number: 1 + number % 2, postgres_url):
+        pass
+
+    await check_day(tmp_path, arrivals, postgres_url)
