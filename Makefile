@@ -48,13 +48,13 @@ bench: dev       ## measure start-up, idle memory, tracking and serving
 conformance-mlflow: dev  ## run MLflow's own tests against Sill: make conformance-mlflow DIR=checkout-of-mlflow
 	@$(BIN)/python conformance/mlflow.py $(DIR)
 
-drill: dev      ## break one thing after another under load and print what failed
-	@$(BIN)/python -m drill
+drill: dev      ## break one thing after another under load, flood it, and print goals beside figures; SECONDS=5 for a short one
+	@$(BIN)/python -m drill $(SECONDS)
 
 bench-scheduler: dev ## replay the public traces (folder TRACES) and print them beside the published numbers
 	@$(BIN)/python -m bench.scheduler
 
-bench-inference: dev ## nine other model servers and Sill side by side: how many times faster
+bench-inference: dev ## ten other model servers and Sill side by side: how many times faster
 	@$(BIN)/python -m bench.inference
 
 bench-tracking: dev ## a real MLflow server and Sill side by side: how many times faster

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -57,7 +58,7 @@ async def capacity(house: House, model: str) -> float:
 
 
 async def fault(
-    name: str, house: House, rate_per_s: float, breaks: Callable[[], dict[str, float]], bounds: dict[str, float]
+    name: str, house: House, breaks: Callable[[], dict[str, float]], bounds: dict[str, float]
 ) -> list[Figure]:
     """Break something in the middle of a steady load.
 
@@ -65,7 +66,8 @@ async def fault(
         breaks: in a thread; returns when the house is whole again, with figures of its own.
         bounds: of those figures.
     """
-    load = Load(house.gateway.port, content(CHEAP, PATIENT_MS), rate_per_s, LINES)
+    most_per_s = await capacity(house, CHEAP)
+    load = Load(house.gateway.port, content(CHEAP, PATIENT_MS), SHARE * most_per_s, LINES)
     asking = asyncio.create_task(load.run_until_stopped())
     await asyncio.sleep(CALM_S)
     broken_s = time.monotonic()
@@ -78,8 +80,9 @@ async def fault(
     before = p99_ms(between(seen, broken_s - CALM_S + 1.0, broken_s))
     after = p99_ms(between(seen, whole_s))
     return [
+        Figure(name, "capacity, answers/s", most_per_s),
         Figure(name, "requests", len(seen)),
-        Figure(name, "failed", sum(status != 200 for _, _, status in seen), 0),
+        *_failures(name, seen),
         *(Figure(name, what, figure, bounds.get(what)) for what, figure in told.items()),
         Figure(name, "p99 ms before", before),
         Figure(name, "p99 ms meanwhile", p99_ms(between(seen, broken_s, whole_s))),
@@ -87,10 +90,10 @@ async def fault(
     ]
 
 
-async def misuse(house: House, rate_per_s: float) -> list[Figure]:
-    """Hostile clients beside a steady load, which should hardly notice."""
-    name = "hostile clients"
-    load = Load(house.gateway.port, content(CHEAP, PATIENT_MS), rate_per_s, LINES)
+async def misuse(house: House) -> list[Figure]:
+    """Hostile clients beside half the load, which should hardly notice."""
+    name, most_per_s = "hostile clients", await capacity(house, CHEAP)
+    load = Load(house.gateway.port, content(CHEAP, PATIENT_MS), SHARE / 2 * most_per_s, LINES)
     asking = asyncio.create_task(load.run_until_stopped())
     await asyncio.sleep(CALM_S)
     begun_s, before_mb = time.monotonic(), house.memory_mb()
@@ -102,8 +105,9 @@ async def misuse(house: House, rate_per_s: float) -> list[Figure]:
     await asyncio.gather(asking, trouble, return_exceptions=True)
     before = p99_ms(between(load.seen, begun_s - CALM_S + 1.0, begun_s))
     return [
+        Figure(name, "capacity, answers/s", most_per_s),
         Figure(name, "requests", len(load.seen)),
-        Figure(name, "failed", sum(status != 200 for _, _, status in load.seen), 0),
+        *_failures(name, load.seen),
         Figure(name, "memory grew by MB", grew_mb, GREW_MB_MAX),
         Figure(name, "p99 ms before", before),
         Figure(name, "p99 ms meanwhile", p99_ms(between(load.seen, begun_s)), P99_RATIO_MAX * before),
@@ -131,11 +135,18 @@ async def overload(house: House, seconds: float) -> list[Figure]:
         Figure(name, "goodput, share of capacity", in_time / seconds / most_per_s, GOODPUT_MIN, is_least=True),
         Figure(name, "admitted p99 ms", p99_ms(good), DEADLINE_MS),
         Figure(name, "refused", len(refused)),
-        Figure(name, "refused p99 ms", p99_ms(refused), REFUSED_MS_MAX),
+        Figure(name, "refused p99 ms", p99_ms(refused) if refused else 0.0, REFUSED_MS_MAX),
         Figure(name, "neither", len(seen) - len(good) - len(refused), 0),
         Figure(name, "p99 ms before", before),
         Figure(name, "normal after s", _normal_after_s(after, calm_s, before), NORMAL_S_MAX),
     ]
+
+
+def _failures(name: str, seen: list[Seen]) -> list[Figure]:
+    """How many requests failed, and how."""
+    failed = Counter(status for _, _, status in seen if status != 200)
+    each = [Figure(name, f"of them answered {status}", count) for status, count in sorted(failed.items())]
+    return [Figure(name, "failed", failed.total(), 0), *each]
 
 
 def _normal_after_s(seen: list[Seen], from_s: float, before_ms: float) -> float:
@@ -149,10 +160,12 @@ def _normal_after_s(seen: list[Seen], from_s: float, before_ms: float) -> float:
 
 async def every(house: House, away_s: float, overload_s: float, tell: Callable[[list[Figure]], None]) -> bool:
     """All scenes, each told when it is over; true if every goal is met."""
-    most_per_s = await capacity(house, CHEAP)
-    rate_per_s = SHARE * most_per_s
-    told = [Figure("calm", "capacity, answers/s", most_per_s), Figure("calm", "asked/s from now on", rate_per_s)]
-    tell(told)
+    told: list[Figure] = []
+
+    def add(figures: list[Figure]) -> None:
+        tell(figures)
+        told.extend(figures)
+
     for name, breaks, bounds in (
         ("a replica is killed", house.kill, {}),
         ("a replica is stopped", house.stop, {"out after s": OUT_S_MAX}),
@@ -160,11 +173,7 @@ async def every(house: House, away_s: float, overload_s: float, tell: Callable[[
         ("a rolling update", house.roll, {}),
         ("control plane is away", lambda: house.leave_alone(away_s), {}),
     ):
-        figures = await fault(name, house, rate_per_s, breaks, bounds)
-        tell(figures)
-        told += figures
-    for flood in (misuse(house, rate_per_s / 2), overload(house, overload_s)):
-        figures = await flood
-        tell(figures)
-        told += figures
+        add(await fault(name, house, breaks, bounds))
+    add(await misuse(house))
+    add(await overload(house, overload_s))
     return all(figure.is_met for figure in told)

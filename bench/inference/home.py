@@ -14,9 +14,11 @@ from bench.inference.models import BenchModel
 from bench.inference.questions import GRPC, PROTOCOLS, Question, question
 from bench.inference.running import LOOK_S, START_S_MAX, WORDS_MAX, NotServed, Server, cpu_s, pss_mb, right
 from sill.endpoints.types import EndpointSpec
+from sill.governance.types import TokenSpec
 from sill.models.types import VersionSpec
 from sill.runtimes.types import Signature, TensorSpec
 from sill.sdk.endpoints import Endpoints
+from sill.sdk.governance import Governance
 from sill.sdk.models import Models
 from sill.sdk.trainings import Trainings
 from sill.testing.control_plane import ControlPlane, wait_until_served
@@ -43,6 +45,13 @@ class Home:
                 refused[protocol] = f"{type(wrong).__name__}: {wrong}"[:WORDS_MAX]
         cold_s = self._cold_s[model.name]
         return Server(TITLE, questions, refused, cold_s, self._memory_mb, lambda: cpu_s(self._plane.processes()))
+
+    def new_token(self, name: str) -> str:
+        """The secret of one more tenant of the project, who may ask models; it is known where they answer."""
+        spec = TokenSpec(name=name, scopes=("serving:infer",), projects=(PROJECT,))
+        secret = Governance(self._plane.client()).create_token(spec).secret
+        wait_until_known(self._plane, secret)
+        return secret
 
     def _memory_mb(self) -> float:
         """Of the inference plane, which a peer is compared with; the control plane serves nobody's questions."""
@@ -73,6 +82,24 @@ def serving(models: list[BenchModel], answers: dict[str, Any]) -> Iterator[Home]
     finally:
         plane.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until_known(plane: ControlPlane, secret: str) -> None:
+    """Return once the inference plane has the token.
+
+    Raises:
+        NotServed: it takes too long.
+    """
+    until_s = time.monotonic() + START_S_MAX
+    while time.monotonic() < until_s:
+        connection = http.client.HTTPConnection("127.0.0.1", plane.port + 1, timeout=START_S_MAX)
+        connection.request("GET", "/v2", headers={"Authorization": f"Bearer {secret}"})
+        status = connection.getresponse().status
+        connection.close()
+        if status == http.client.OK:
+            return
+        time.sleep(LOOK_S)
+    raise NotServed("a new token does not become known")
 
 
 def deploy(plane: ControlPlane, model: BenchModel) -> None:

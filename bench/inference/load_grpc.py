@@ -17,7 +17,12 @@ _DYNAMIC_FIRST = 62
 
 
 class Grpc:
-    """One connection. See `load_http.Http` for what is asked of it; `failed` counts calls that brought no message."""
+    """One connection. See `load_http.Http` for what is asked of it.
+
+    Attributes:
+        failed: calls that brought no message.
+        body: what the last call brought, as it came.
+    """
 
     def __init__(self, path: str, headers: dict[str, str], body: bytes, port: int) -> None:
         named = {":path": path, ":authority": f"127.0.0.1:{port}", "te": "trailers", **headers}

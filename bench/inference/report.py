@@ -1,6 +1,7 @@
-"""The results file as Markdown tables and a picture: what `docs/benchmarks.md` shows.
+"""The results file as Markdown tables and a picture, as `docs/benchmarks.md` shows them.
 
-python -m bench.inference report RESULTS.json PICTURE.svg
+python -m bench.inference report RESULTS.json                       prints the tables
+python -m bench.inference report RESULTS.json docs/benchmarks.md    puts them between their marks there, and the picture beside
 """
 
 from collections.abc import Iterator
@@ -13,48 +14,57 @@ from bench.inference.questions import JSON, PROTOCOLS
 from bench.inference.results import SILL, Figure, ModelResults, Results, Served, read
 
 BAR_PX, LINE_PX, NAMES_PX, WIDE_PX, TITLE_PX = 400, 20, 230, 800, 34
+BEGIN, END, PICTURE = "<!-- inference: begin -->", "<!-- inference: end -->", "inference.svg"
 OURS, THEIRS = "#0b7285", "#adb5bd"
+_HEADS = [f"c={connections}" for connections in CONNECTIONS]
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" role="img" aria-labelledby="title">
   <title id="title">{title}</title>
   <style>text {{ font: 12px system-ui, sans-serif; fill: #57606a; }} .name {{ font-weight: 600; fill: #1f2328; }}</style>"""
 
 
 def main(words: list[str]) -> None:
-    """Print the tables of a results file and draw its picture."""
+    """Print the tables of a results file, or put them into a page that has the marks."""
     results = read(Path(words[0]))
-    for line in tables(results):
-        print(line)
-    if len(words) > 1:
-        Path(words[1]).write_text(picture(results))
+    text = "\n".join(tables(results))
+    if len(words) == 1:
+        print(text)
+        return
+    page = Path(words[1])
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    page.with_name(PICTURE).write_text(picture(results))
 
 
 def told(goal: Goal) -> str:
     """A goal as one line."""
     wanted = f"{'at most' if goal.is_most else 'at least'} {goal.wanted:g}"
     verdict = "met" if goal.is_met else "MISSED"
-    return f"goal  {goal.what}: {wanted} {goal.unit} wanted, {goal.found:.3g} found: {verdict}"
+    return f"goal  {goal.what}, c={goal.connections}: {wanted} {goal.unit} wanted, {goal.found:.3g} found: {verdict}"
 
 
 def tables(results: Results) -> Iterator[str]:
-    """Every figure, then the goals."""
+    """Runs, every figure, and the goals."""
+    yield "```text"
+    yield from results.taken
+    yield "```"
     for name, found in results.models.items():
         yield from _table(name, found)
-    yield from ("", "| goal | wanted | found | |", "|---|---|---|---|")
+    yield from ("", f"| goal | wanted | {' | '.join(_HEADS)} |", "|" + "---|" * (len(CONNECTIONS) + 2))
+    rows: dict[tuple[str, str], dict[int, str]] = {}
     for goal in goals(results):
-        bound = "≤" if goal.is_most else "≥"
-        met = "met" if goal.is_met else "**missed**"
-        yield f"| {goal.what} | {bound} {goal.wanted:g} {goal.unit} | {goal.found:.3g} | {met} |"
+        bound = f"{'≤' if goal.is_most else '≥'} {goal.wanted:g} {goal.unit}"
+        cell = f"{goal.found:.3g}" if goal.is_met else f"**{goal.found:.3g}**"
+        rows.setdefault((goal.what, bound), {})[goal.connections] = cell
+    for (what, bound), cells in rows.items():
+        yield f"| {what} | {bound} | {' | '.join(cells.get(one, '') for one in CONNECTIONS)} |"
 
 
 def _table(model: str, found: ModelResults) -> Iterator[str]:
     direct = found.direct
-    yield from ("", f"**{model}**: ONNX Runtime alone needs {direct.row_ms * 1e3:,.0f} µs for a row, ")
-    yield f"and gives {direct.per_s:,.0f} rows/s with its best batch ({direct.best})."
-    heads = [f"c={connections}" for connections in CONNECTIONS]
-    yield from (
-        "",
-        f"| server | protocol | {' | '.join(heads)} | p50 / p99 ms, c=1 | c={MANY} | CPU µs | MB | cold s |",
-    )
+    alone = f"ONNX Runtime alone needs {direct.row_ms * 1e3:,.0f} µs for a row, and gives {direct.per_s:,.0f} rows/s"
+    yield from ("", f"**{model}**: {alone} with its best batch ({direct.best}).", "")
+    yield f"| server | protocol | {' | '.join(_HEADS)} | p50 / p99 ms, c=1 | c={MANY} | CPU µs | MB | cold s |"
     yield "|" + "---|" * (len(CONNECTIONS) + 7)
     for server in found.servers.values():
         for protocol in PROTOCOLS:

@@ -21,7 +21,7 @@ from sill.testing.control_plane import free_ports
 from sill.testing.peers import environment
 
 SERVERS = Path(__file__).with_name("servers")
-START_S_MAX = 90.0
+START_S_MAX = 180.0
 STOP_S = 5.0
 LOOK_S = 0.01
 WORDS_MAX = 300

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.__main__ import machine
 from sill.core.errors import NotFound
 
-NAMES = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s13", "s14")
+NAMES = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14")
 
 
 def main(arguments: list[str]) -> int:

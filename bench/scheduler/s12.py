@@ -18,10 +18,13 @@ from bench.scheduler.tables import goal
 from sill.core.actors import PLATFORM
 from sill.core.clock import SystemClock
 from sill.engines.types import Capacity
+from sill.queues.store import QUEUES
 from sill.queues.types import QueueSpec
+from sill.runs.experiments import store as experiments
 from sill.runs.store import RUNS
 from sill.runs.types import Resources, RunSpec, RunState
 from sill.scheduler.simulation.report import quantile
+from sill.stores.database import Tx
 from sill.testing.fake_engine import RUNTIME, FakeEngine
 from sill.testing.virtual_daemon import Daemon, open_daemon
 
@@ -34,7 +37,7 @@ class Class(NamedTuple):
     """Workloads of one kind in each queue."""
 
     name: str
-    count: int
+    many: int
     interval_s: float
     runtime_s: float
     priority: int
@@ -110,8 +113,8 @@ async def _measure(shape: Shape) -> list[str]:
     many = len(done)
     lines = [
         f"{shape.name}: {many:,} workloads of {queues:,} queues done in {took_s:.1f} s, {many / took_s:,.0f} a second "
-        f"(Kueue's CI {shape.kueue_s:,.0f} s); submitted in {submitted_s:.1f} s; {cpu_s / max(many, 1) * 1e3:.2f} ms of processor "
-        "time each",
+        f"(Kueue's CI {shape.kueue_s:,.0f} s); submitted in {submitted_s:.1f} s; "
+        f"{cpu_s / max(many, 1) * 1e3:.2f} ms of processor time each",
         goal(f"{shape.name}, all done", took_s if many == len(runs) else LIMIT_S, shape.goal_s, " s"),
     ]
     for each in shape.classes:
@@ -138,10 +141,11 @@ async def _declare(daemon: Daemon, shape: Shape) -> None:
     await daemon.database.write(lambda tx: _keep(tx, every))
 
 
-def _keep(tx: object, every: list[QueueSpec]) -> None:
-    from sill.queues.store import QUEUES
-
-    QUEUES.create_many(tx, every)  # type: ignore[arg-type]
+def _keep(tx: Tx, every: list[QueueSpec]) -> None:
+    """Queues, and the experiment that each project gets with its first run, as Kueue's runner makes its namespaces first."""
+    QUEUES.create_many(tx, every)
+    for queue in every:
+        experiments.place(tx, queue.projects[0], "default", PLATFORM.id)
 
 
 def _names(shape: Shape) -> list[str]:
@@ -152,17 +156,15 @@ async def _submit(daemon: Daemon, shape: Shape) -> None:
     """Each class of each queue at its own interval; what is due at a tick is sent together, project by project."""
     sent = [0] * len(shape.classes)
     began_s = time.monotonic()
-    while any(done < each.count for done, each in zip(sent, shape.classes, strict=True)):
+    while any(done < each.many for done, each in zip(sent, shape.classes, strict=True)):
         passed_s = time.monotonic() - began_s
         specs: list[RunSpec] = []
         for at, each in enumerate(shape.classes):
-            due = min(int(passed_s / each.interval_s) + 1, each.count)
+            due = min(int(passed_s / each.interval_s) + 1, each.many)
             specs += [_spec(each)] * (due - sent[at])
             sent[at] = due
         if specs:
-            await asyncio.gather(
-                *(daemon.runs.submit_many(PLATFORM, f"p-{name}", specs) for name in _names(shape))
-            )
+            await asyncio.gather(*(daemon.runs.submit_many(PLATFORM, f"p-{name}", specs) for name in _names(shape)))
         await asyncio.sleep(TICK_S)
 
 
@@ -179,4 +181,3 @@ def _spec(each: Class) -> RunSpec:
 async def _left(daemon: Daemon) -> int:
     waiting = (RunState.QUEUED, RunState.RUNNING)
     return await daemon.database.read(lambda connection: RUNS.count(connection, state=waiting))
-

@@ -1,4 +1,4 @@
-"""S14: the interval in which a waiting job is said to start, made when it comes, on ITP cluster 04 without known run times."""
+"""S14: the interval in which a waiting job is said to start, made when it comes, on ITP without known run times."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +12,13 @@ from sill.scheduler.starts import Forecaster, StartInterval
 from sill.scheduler.state import State
 from sill.scheduler.types import Action, Start
 
-EVERY = 5
+EVERY = 10
 """One of so many jobs that have to wait is forecast."""
 LEAST, MOST = 0.75, 0.85
+CLUSTERS = (("02", 13), ("03", 20), ("06", 13), ("07", 37), ("04", 72))
+"""ITP's clusters that had to wait, and nodes of eight devices, so that each is asked for about 86 % of what it has."""
+CHOSEN_ON = "04"
+"""The settings of `sill.scheduler.starts` were chosen with this one in view: only its second half counts."""
 
 
 class _Watch:
@@ -43,17 +47,34 @@ class _Watch:
 
 
 def measure(folder: Path) -> Iterator[str]:
-    """Every fifth job that waits is told an interval; it is compared with its start."""
-    watch = _Watch()
-    Simulation(itp(folder, "04"), policy_named("sill"), observe=watch.look).run()
-    held = [made.low_us <= at_us <= made.high_us for made, at_us in watch.done]
-    early = sum(at_us < made.low_us for made, at_us in watch.done) / len(held)
-    late = sum(at_us > made.high_us for made, at_us in watch.done) / len(held)
-    widths = sorted((made.high_us - made.low_us) / 1e6 for made, _ in watch.done)
-    waits = sorted((at_us - made.made_us) / 1e6 for made, at_us in watch.done)
-    share = sum(held) / len(held)
-    yield f"{len(held):,} forecasts came true: {share:.1%} within, {early:.1%} started earlier, {late:.1%} later"
-    middle = quantile(waits, 0.5), quantile(widths, 0.5), quantile(widths, 0.9)
-    yield "median wait {:,.0f} s, median width of the interval {:,.0f} s, 90th percentile {:,.0f} s".format(*middle)
-    yield goal("share of starts within the 80 % interval", share, LEAST, least=True)
+    """Every tenth job that waits is told an interval; it is compared with its start. Nothing is known but the past."""
+    unseen: list[bool] = []
+    for name, nodes in CLUSTERS:
+        watch = _Watch()
+        Simulation(itp(folder, name, nodes=nodes), policy_named("sill"), observe=watch.look).run()
+        done = sorted(watch.done, key=lambda each: each[0].made_us)
+        held = [made.low_us <= at_us <= made.high_us for made, at_us in done]
+        halves = held[: len(held) // 2], held[len(held) // 2 :]
+        yield f"cluster {name}: {len(held):,} forecasts came true; within: {_share(halves[0])}, then {_share(halves[1])}"
+        yield from _widths(done)
+        unseen += halves[1] if name == CHOSEN_ON else held
+    share = sum(unseen) / len(unseen)
+    yield goal(
+        f"within the 80 % interval where nothing was chosen by it ({len(unseen):,} starts)", share, LEAST, least=True
+    )
     yield goal("the same, not too wide", share, MOST)
+
+
+def _share(held: list[bool]) -> str:
+    return f"{sum(held) / len(held):.1%}" if held else "none"
+
+
+def _widths(done: list[tuple[StartInterval, int]]) -> Iterator[str]:
+    early = sum(at_us < made.low_us for made, at_us in done)
+    late = sum(at_us > made.high_us for made, at_us in done)
+    widths = sorted((made.high_us - made.low_us) / 1e6 for made, _ in done)
+    waits = sorted((at_us - made.made_us) / 1e6 for made, at_us in done)
+    yield (
+        f"{early:,} started earlier, {late:,} later; median wait {quantile(waits, 0.5):,.0f} s, width of the interval "
+        f"{quantile(widths, 0.5):,.0f} s, 90th percentile {quantile(widths, 0.9):,.0f} s"
+    )

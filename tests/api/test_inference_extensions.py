@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,3 +235,35 @@ def test_a_bomb_or_an_unknown_coding_is_refused(plane: InferenceUnderTest) -> No
     ]
 
     assert statuses == [413, 415, 400]
+
+
+def post_raw(plane: InferenceUnderTest, model: str, body: bytes) -> httpx.Response:
+    headers = {"Inference-Header-Content-Length": "0"}
+    return plane.http.post(f"/v2/models/{model}/infer", content=body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [("whole", struct.pack("<6f", *range(6))), ("large", struct.pack("<3Q", 1, 2, 2**64 - 1)), ("large", b"")],
+)
+def test_a_raw_body_is_the_models_one_input(plane: InferenceUnderTest, model: str, body: bytes) -> None:
+    answer = post_raw(plane, model, body)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.content[int(answer.headers["inference-header-content-length"]) :] == body
+
+
+def test_a_raw_body_of_one_text_needs_no_length(plane: InferenceUnderTest) -> None:
+    answer = post_raw(plane, "texts", b"427")
+
+    assert answer.content[int(answer.headers["inference-header-content-length"]) :] == (3).to_bytes(4, "little") + b"427"
+
+
+@pytest.mark.parametrize(
+    ("model", "size"), [("pair", 16), ("whole", 20), ("whole", 48), ("large", 7), ("churn", 16), ("churn", 13)]
+)
+def test_a_raw_body_whose_shape_does_not_follow_is_refused(plane: InferenceUnderTest, model: str, size: int) -> None:
+    answer = post_raw(plane, model, bytes(size))
+
+    assert answer.status_code == 400
+    assert "raw body" in answer.json()["error"]

@@ -6,10 +6,12 @@ import struct
 import pytest
 
 from sill.api.inference_grpc import Door
+from sill.api.inference_grpc_access import Access, Accesses
 from sill.core.clock import SystemClock
 from sill.endpoints.types import PlanToken, ServingPlan
 from sill.protocols import protobuf
 from sill.protocols.grpc import frames
+from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.hpack import Decoder, encode
 from sill.protocols.grpc.limits import GrpcLimits
 from sill.protocols.oip.grpc_answers import write_parameters
@@ -77,6 +79,40 @@ async def test_the_short_way_answers_as_the_long_way_does() -> None:
     assert [status for status, _ in answers] == [0, 0, 0]
     assert [values(told[0], 3) for _, told in answers] == [[b"id0"], [b"id1"], [b"id2"]]
     assert len({tuple(values(told[0], 6)) for _, told in answers}) == 1
+
+
+def test_heads_that_say_the_same_share_what_is_known_until_the_next_plan() -> None:
+    plane = Served().plane
+    accesses = Accesses(plane, SystemClock())
+
+    def access(timeout_s: float = 0.0, project: bytes = b"default") -> Access:
+        metadata = {b"authorization": f"Bearer {TOKEN}".encode(), b"x-sill-project": project}
+        one = Head("/x", "localhost", metadata)
+        one.timeout_s = timeout_s
+        return accesses.of(one)
+
+    first = access()
+    assert access(timeout_s=3.0) is first
+    assert access(project=b"other") is not first
+    plane.generation += 1
+    assert access() is not first
+
+
+@pytest.mark.anyio
+async def test_a_known_call_that_is_taken_back_makes_room_once() -> None:
+    served = Served()
+    await served.ask(b"ModelInfer", request())
+    block = encode(head((b"authorization", f"Bearer {TOKEN}".encode()), path=SERVICE + b"ModelInfer"))
+    for stream in (3, 5):
+        served.peer.frame(frames.HEADERS, frames.END_HEADERS, stream, block)
+        served.peer.frame(frames.DATA, frames.END_STREAM, stream, message(request()))
+    assert served.in_flight.count == 2
+    served.peer.frame(frames.RST_STREAM, 0, 3, struct.pack(">I", 8))
+    assert served.in_flight.count == 1
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert served.in_flight.count == 0
 
 
 @pytest.mark.anyio

@@ -5,7 +5,6 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from sill.protocols import protobuf
@@ -15,7 +14,7 @@ from sill.protocols.protobuf import write_bytes, write_numbers, write_text
 from sill.testing.certificates import client_context, make_certificate
 from sill.testing.grpc_client import READY, STREAM, GrpcLine
 from sill.testing.repeating_model import SIGNATURE, repeating
-from sill.testing.serving_models import TOKEN, make_signer
+from sill.testing.serving_models import make_signer
 from sill.testing.serving_plane import ControlStandIn, InferenceUnderTest, serving
 from sill.testing.serving_zoo import Zoo
 
@@ -81,18 +80,10 @@ def test_grpc_timeout_ends_a_stream_by_an_error_of_its_own(plane: InferenceUnder
 def test_with_a_certificate_only_http2_over_tls_is_answered(zoo: Zoo, tmp_path: Path) -> None:
     cert, key = make_certificate(tmp_path)
 
-    class WithTls(InferenceUnderTest):
-        def __init__(self, home: Path, control: ControlStandIn) -> None:
-            super().__init__(home, control)
-            self.environment |= {"SILL_TLS_CERT": str(cert), "SILL_TLS_KEY": str(key)}
-            self.http = httpx.Client(
-                base_url=f"https://localhost:{self.port}",
-                headers={"Authorization": f"Bearer {TOKEN}"},
-                verify=client_context(cert),
-                trust_env=False,
-            )
+    def secured(home: Path, control: ControlStandIn) -> InferenceUnderTest:
+        return InferenceUnderTest(home, control).secure(cert, key)
 
-    with serving(tmp_path, zoo.plan(), zoo.bundles, WithTls) as plane:
+    with serving(tmp_path, zoo.plan(), zoo.bundles, secured) as plane:
         with GrpcLine(plane.port + 1, client_context(cert, "h2")) as line:
             assert line.ask(write_text(1, "repeat"), READY) == (0, [b"\x08\x01"])
         with GrpcLine(plane.port + 1, client_context(cert, "http/1.1")) as line:

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sill.api.child_process import LOCK_FILE
 from sill.api.inference_process import InferenceProcess, process_names
-from sill.api.serving_life import BEAT_FILE, LOCK_FILE
+from sill.api.serving_life import BEAT_FILE
 from sill.core.errors import InvalidValue
 from sill.core.settings import Settings, read_settings
 from sill.testing.serving_gateway import BODY
@@ -62,60 +63,60 @@ async def until_ready(port: int) -> None:
             await asyncio.sleep(0.02)
 
 
+class House:
+    """Two processes on one port, kept, beside a control stand-in."""
+
+    def __init__(self, folder: Path) -> None:
+        signer = make_signer(folder)
+        bundle = Bundle(signer, classifier())
+        self.control = ControlStandIn(folder / "control")
+        self.control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
+        settings = Settings(home=folder / "home", port=self.control.port, inference_processes="2")
+        self.plane = InferenceProcess(settings, TOKEN)
+        self.port = settings.inference_port
+
+    async def __aenter__(self) -> "House":
+        self.control.start()
+        self.keeping = asyncio.create_task(self.plane.run())
+        await asyncio.gather(*(until_it_beats(child.folder) for child in self.plane.children))
+        await until_ready(self.port)
+        return self
+
+    async def stop(self) -> None:
+        self.keeping.cancel()
+        await asyncio.to_thread(self.plane.stop)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        self.control.kill()
+
+
 @pytest.mark.anyio
 async def test_processes_share_a_port_and_each_row_arrives_once(tmp_path: Path) -> None:
-    signer = make_signer(tmp_path)
-    bundle = Bundle(signer, classifier())
-    control = ControlStandIn(tmp_path / "control")
-    control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
-    control.start()
-    settings = Settings(home=tmp_path / "home", port=control.port, inference_processes="2")
-    plane = InferenceProcess(settings, TOKEN)
-    keeping = asyncio.create_task(plane.run())
-    try:
-        for child in plane.children:
-            while not child.is_alive():  # noqa: ASYNC110 -- another process
-                await asyncio.sleep(0.02)
-        await until_ready(settings.inference_port)
-        plane.children[1].tell(signal.SIGKILL)
-        while plane.children[1].is_alive():  # noqa: ASYNC110
+    async with House(tmp_path) as house:
+        victim = house.plane.children[1]
+        before = (victim.folder / LOCK_FILE).read_text()
+        victim.tell(signal.SIGKILL)
+        while victim.is_alive():  # noqa: ASYNC110 -- another process
             await asyncio.sleep(0.01)
-        await until_ready(settings.inference_port)
-        asked = await ask_often(settings.inference_port)
-        while not plane.children[1].is_alive():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        keeping.cancel()
-        await asyncio.to_thread(plane.stop)  # what ends hands its rows over first
+        asked = await ask_often(house.port)
+        await until_another(victim.folder, before)
+        await house.stop()  # what ends hands its rows over first
 
-        assert Counter(row.request_id for row in control.logged()) == Counter(asked)
-    finally:
-        keeping.cancel()
-        plane.stop()
-        control.kill()
+        assert Counter(row.request_id for row in house.control.logged()) == Counter(asked)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_process_that_hangs_is_ended_and_started_again(tmp_path: Path) -> None:
-    signer = make_signer(tmp_path)
-    bundle = Bundle(signer, classifier())
-    control = ControlStandIn(tmp_path / "control")
-    control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
-    control.start()
-    settings = Settings(home=tmp_path / "home", port=control.port, inference_processes="2")
-    plane = InferenceProcess(settings, TOKEN)
-    keeping = asyncio.create_task(plane.run())
-    victim = plane.children[1]
-    try:
-        await asyncio.gather(*(until_it_beats(child.folder) for child in plane.children))
+    async with House(tmp_path) as house:
+        victim = house.plane.children[1]
         before = (victim.folder / LOCK_FILE).read_text()
         victim.tell(signal.SIGSTOP)
         await until_another(victim.folder, before)
-        await until_ready(settings.inference_port)
-        assert await ask_often(settings.inference_port)
-    finally:
-        keeping.cancel()
-        plane.stop()
-        control.kill()
+        await until_ready(house.port)
+
+        assert await ask_often(house.port)
 
 
 async def ask_until(port: int, over: asyncio.Event, *, keeps: bool) -> list[int]:
@@ -150,31 +151,19 @@ async def ask_until(port: int, over: asyncio.Event, *, keeps: bool) -> list[int]
     return statuses
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_processes_of_a_port_are_replaced_one_by_one_without_a_failed_request(tmp_path: Path) -> None:
-    signer = make_signer(tmp_path)
-    bundle = Bundle(signer, classifier())
-    control = ControlStandIn(tmp_path / "control")
-    control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
-    control.start()
-    settings = Settings(home=tmp_path / "home", port=control.port, inference_processes="2")
-    plane = InferenceProcess(settings, TOKEN)
-    keeping, over = asyncio.create_task(plane.run()), asyncio.Event()
-    try:
-        await asyncio.gather(*(until_it_beats(child.folder) for child in plane.children))
-        await until_ready(settings.inference_port)
-        asking = [asyncio.create_task(ask_until(settings.inference_port, over, keeps=n % 2 == 0)) for n in range(8)]
-        for child in plane.children:
+    over = asyncio.Event()
+    async with House(tmp_path) as house:
+        asking = [asyncio.create_task(ask_until(house.port, over, keeps=number % 2 == 0)) for number in range(8)]
+        for child in house.plane.children:
             before = (child.folder / LOCK_FILE).read_text()
             child.tell(signal.SIGTERM)
             await until_another(child.folder, before)
         over.set()
 
         assert {status for seen in await asyncio.gather(*asking) for status in seen} == {200}
-    finally:
-        keeping.cancel()
-        plane.stop()
-        control.kill()
 
 
 def test_the_first_process_keeps_the_folder_it_always_had() -> None:

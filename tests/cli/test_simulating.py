@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from sill.cli.commands import app
 from sill.cli.queues import quantities
-from sill.cli.simulating import span_s
+from sill.cli.spans import span_s
 from sill.cli.workloads import from_table, from_trace
 from sill.core.errors import InvalidValue, NotFound
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from sill.core.actors import PLATFORM, Actor
 from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound, Refused
@@ -11,7 +12,7 @@ from sill.endpoints.types import DeployRequest, Endpoint, EndpointSpec, Revision
 from sill.endpoints.workers import KINDS, FollowWorker
 from sill.governance.types import TokenSpec
 from sill.models.types import ModelVersion
-from sill.runs.training.types import GateSpec
+from sill.runs.training.types import Evaluation, GateSpec
 from sill.safety.tokens import digest
 from sill.testing.platform import Platform, against
 
@@ -218,3 +219,30 @@ async def test_applying_the_same_twice_leaves_no_second_event(platform: Platform
 
 def _fields(**changed: object) -> dict[str, object]:
     return {"project": PROJECT, "name": "churn", "model": "churn"} | changed
+
+
+@pytest.mark.anyio
+async def test_the_version_that_a_person_makes_champion_is_taken_up_once(
+    platform: Platform, endpoints: Endpoints
+) -> None:
+    await register(platform)
+    await endpoints.apply(PLATFORM, SPEC)
+    await settle(platform, endpoints)
+    gate = GateSpec(metric="auc", minimum=2.0)
+    rejected = await register(platform, gate=gate)
+    by_hand = EndpointSpec(project=PROJECT, name="by-hand", model="churn", auto_rollout=False)
+    await endpoints.apply(PLATFORM, by_hand)
+
+    assert await endpoints.take_up(PLATFORM, PROJECT, "churn", rejected.version) == ()
+    assert await endpoints.take_up(PLATFORM, PROJECT, "churn", 1) == ()  # it is live
+
+    second = await platform.models.register(
+        PLATFORM, PROJECT, platform.spec(evaluation=better(platform.spec().evaluation))
+    )
+    assert await endpoints.take_up(PLATFORM, PROJECT, "churn", second.version) == ("churn",)
+    assert await endpoints.take_up(PLATFORM, PROJECT, "churn", second.version) == ()
+
+
+def better(evaluation: Evaluation) -> Evaluation:
+    """The same, compared with version 1."""
+    return replace(evaluation, incumbent_version=1, delta=0.1, delta_low=0.05, delta_high=0.15)

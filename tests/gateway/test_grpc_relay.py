@@ -3,10 +3,19 @@
 import os
 import signal
 import struct
+from contextlib import ExitStack
+from pathlib import Path
 
+import pytest
+
+from sill.protocols.grpc.frames import GOAWAY
 from sill.protocols.protobuf import write_bytes, write_numbers, write_text
-from sill.testing.grpc_client import READY, GrpcLine
+from sill.testing.certificates import client_context, make_certificate
+from sill.testing.grpc_client import READY, STREAM, GrpcLine
 from sill.testing.serving_gateway import GatewayUnderTest
+from sill.testing.serving_models import SIGNATURE, classifier, make_signer
+from sill.testing.serving_plane import ControlStandIn, serving
+from sill.testing.serving_zoo import Zoo
 
 TENSOR = write_text(1, "input") + write_text(2, "FP32") + write_numbers(3, (1, 3))
 QUESTION = write_text(1, "churn") + write_bytes(5, TENSOR) + write_bytes(7, struct.pack("<3f", 1, 2, 3))
@@ -23,12 +32,36 @@ def test_a_call_goes_through_and_large_ones_do(gateway: GatewayUnderTest) -> Non
 
 
 def test_a_replica_that_dies_takes_only_its_own_connections_with_it(gateway: GatewayUnderTest) -> None:
-    with GrpcLine(gateway.port + 1) as one, GrpcLine(gateway.port + 1) as other:
-        assert one.ask(QUESTION)[0] == other.ask(QUESTION)[0] == 0
+    with ExitStack() as stack:
+        lines = [stack.enter_context(GrpcLine(gateway.port + 1)) for _ in range(8)]
+        assert {line.ask(QUESTION)[0] for line in lines} == {0}
         os.kill(gateway.process_ids()[0], signal.SIGKILL)
         gateway.until(lambda: len(gateway.process_ids()) < gateway.replicas)
-        statuses = sorted(line.ask(QUESTION)[0] for line in (one, other))
-        assert statuses == [-100, 0]
-        with GrpcLine(gateway.port + 1) as third:
-            assert third.ask(QUESTION)[0] == 0
+        assert {line.ask(QUESTION)[0] for line in lines} == {-100, 0}
+        assert stack.enter_context(GrpcLine(gateway.port + 1)).ask(QUESTION)[0] == 0
     gateway.until(lambda: gateway.count("sill_gateway_replica_admitted") == gateway.replicas, 30)
+
+
+@pytest.mark.slow
+def test_the_gateway_has_the_certificate_and_its_end_lets_calls_end(tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path)
+    zoo = Zoo(make_signer(tmp_path))
+    zoo.add("churn", classifier(), SIGNATURE)
+
+    def secured(home: Path, control: ControlStandIn) -> GatewayUnderTest:
+        return GatewayUnderTest(home, control).secure(cert, key)
+
+    with (
+        serving(tmp_path, zoo.plan(), zoo.bundles, secured) as gateway,
+        GrpcLine(gateway.port + 1, client_context(cert, "h2")) as line,
+    ):
+        assert line.ask(QUESTION)[0] == 0
+        stream = line.begin(STREAM)
+        line.ask(QUESTION)
+        assert gateway.process is not None
+        gateway.process.terminate()
+        while (told := line.read()) is not None and told[0] != GOAWAY:
+            pass
+        line.write(stream, QUESTION)
+        status, messages = line.answer(stream)
+        assert (status, len(messages)) == (0, 1)

@@ -5,6 +5,7 @@ import pytest
 from sill.core.errors import InvalidValue
 from sill.core.settings import replica_bounds, replica_names
 from sill.gateway.budget import Budget
+from sill.gateway.fleet import first_names
 from sill.gateway.health import EJECTED_S, FAULTS_MAX, UNREADY_S, Health, slow_one
 from sill.gateway.latency import FLOOR_S, SAMPLES_MIN, UNKNOWN_S, Latency
 from sill.gateway.refusals import TOO_LATE, TOO_MANY, is_refusal, unanswered
@@ -128,3 +129,17 @@ def test_the_limit_rises_by_a_little_with_each_answer_and_is_forgotten_without_r
 def test_refusals_that_say_when_to_come_again_are_known_as_such() -> None:
     assert all(is_refusal(int(one[9:12]), one) for one in (TOO_MANY, TOO_LATE, unanswered("all are gone.")))
     assert not is_refusal(503, b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\nretry-after: 1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "alive", "names"),
+    [
+        ("2", [], ["replica-1", "replica-2"]),
+        ("2", ["replica-3"], ["replica-3", "replica-1"]),
+        ("2", ["replica-2", "replica-3", "replica-4"], ["replica-2", "replica-3"]),
+        ("1-3", ["replica-2", "replica-5"], ["replica-2", "replica-5"]),
+        ("10.0.0.1:80", ["replica-1"], ["10.0.0.1:80"]),
+    ],
+)
+def test_a_gateway_begins_with_the_replicas_it_finds(given: str, alive: list[str], names: list[str]) -> None:
+    assert first_names(given, alive) == names

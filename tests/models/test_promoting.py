@@ -61,7 +61,7 @@ async def tracked_version(platform: Platform, kept: dict[str, bytes]) -> tuple[P
     await Registry(platform.database, platform.models).create(PLATFORM, PROJECT, "M", tags={})
     tracked = Tracked(platform.database, platform.models, placing, Logged())
     made = await tracked.create(PLATFORM, PROJECT, TrackedSpec(model="M", source="runs:/run-00000001/model"))
-    inspections = Inspections(platform.blobs)
+    inspections = Inspections(platform.blobs, {})
     promotions = Promotions(platform.database, platform.clock, platform.models, placing, inspections)
     return promotions, made.version
 

@@ -13,6 +13,8 @@ from sill.costs.types import Usage
 from sill.engines.types import EngineStatus, Life, Machine, Used
 from sill.queues.service import Queues
 from sill.queues.types import BookingSpec, QueueSpec
+from sill.runs.board import Board
+from sill.runs.overview import Overview
 from sill.runs.types import Resources, RunState
 from sill.stores.database import Tx
 
@@ -71,7 +73,7 @@ async def test_a_quota_raised_lets_more_start_and_one_lowered_stops_nothing(
     assert await chosen(host) == ["p", "p"]
     await queues.put(ada, msgspec.structs.replace(made, ceiling={"cpus": 1}))
     assert await chosen(host) == []
-    assert (await host.runs.standing(ada)).queues[0].held == {"cpus": 3.0, "memory_bytes": 3 * 1024**2}
+    assert (await Overview(host.runs.board).standing(ada)).queues[0].held == {"cpus": 3.0, "memory_bytes": 3 * 1024**2}
 
 
 async def test_what_was_chosen_under_an_older_quota_is_not_started(
@@ -136,7 +138,7 @@ async def test_runs_are_stopped_before_a_budget_is_passed_and_wait_for_the_next_
     assert (waits.state, waits.attempt, waits.put_offs) == (RunState.QUEUED, 2, 1)
     assert "stopped before the budget of queue 'poor' was passed" in waits.reason
     assert await chosen(host) == []
-    spent = (await host.runs.standing(ada)).queues[0].spent["usd"]
+    spent = (await Overview(host.runs.board).standing(ada)).queues[0].spent["usd"]
     assert 0.045 < spent <= 0.05
 
     clock.advance((waits.not_before_us - clock.now_us()) / 1e6 + 1)
@@ -212,6 +214,22 @@ async def test_a_node_under_maintenance_takes_nothing_new(
     assert await chosen(host) == ["p"]
 
 
+async def test_a_board_made_anew_knows_what_runs_on_a_node_under_maintenance(
+    host: Any, queues: Queues, ada: Actor, program: Any, clock: ManualClock
+) -> None:
+    await host.runs.submit(ada, "p", program(resources=ONE))
+    assert await chosen(host) == ["p"]
+    now_us = clock.now_us()
+    await queues.book(
+        ada, BookingSpec(name="m", kind="maintenance", node="local", start_us=now_us, end_us=now_us + HOUR)
+    )
+    fresh = Board(host.database, clock, host.engine.capacity(), host.runs.costs)
+    await fresh.refresh()
+    await host.runs.board.refresh()
+    assert fresh.standing() == host.runs.board.standing()
+    assert fresh.standing().running == 1
+
+
 async def test_a_project_moved_to_another_queue_takes_its_runs_along(
     host: Any, queues: Queues, ada: Actor, program: Any
 ) -> None:
@@ -224,6 +242,6 @@ async def test_a_project_moved_to_another_queue_takes_its_runs_along(
     await queues.put(ada, msgspec.structs.replace(b, projects=("p",)))
 
     assert await chosen(host) == []
-    standing = {queue.name: queue for queue in (await host.runs.standing(ada)).queues}
+    standing = {queue.name: queue for queue in (await Overview(host.runs.board).standing(ada)).queues}
     assert (standing["b"].running, standing["b"].waiting, standing["b"].held["cpus"]) == (4, 2, 4.0)
     assert standing["a"].running == 0

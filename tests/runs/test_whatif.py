@@ -10,6 +10,7 @@ from sill.core.clock import ManualClock
 from sill.core.errors import Forbidden, InvalidValue, NotFound
 from sill.core.settings import Settings
 from sill.engines.types import Capacity
+from sill.runs.overview import Overview
 from sill.runs.whatif import WhatIfs
 from sill.scheduler.simulation.types import WhatIf
 from sill.testing.fake_engine import FakeEngine
@@ -48,14 +49,15 @@ async def test_twice_the_cpus_now_halve_what_waits(daemon: Daemon, what_ifs: Wha
         await daemon.runs.submit(PLATFORM, each.project, each.spec())
     await daemon.worker.dispatch_once()
     await daemon.worker.settled()
-    standing = await daemon.runs.standing(PLATFORM)
+    standing = await Overview(daemon.runs.board).standing(PLATFORM)
 
     told = await what_ifs.ask(PLATFORM, WhatIf(add={"cpus": 4}))
     assert (told.before.jobs, told.after.jobs) == (12, 12)
     assert told.after.wait_mean_s < 0.5 * told.before.wait_mean_s
     assert told.bill_before.usd == pytest.approx(told.bill_after.usd)
-    assert (told.added_usd_per_h, told.queues[0].name) == (pytest.approx(0.16), "p")
-    assert await daemon.runs.standing(PLATFORM) == standing
+    assert told.added_usd_per_h == pytest.approx(0.16)
+    assert [queue.name for queue in told.queues] == ["p"]
+    assert await Overview(daemon.runs.board).standing(PLATFORM) == standing
 
 
 async def test_the_past_is_simulated_again_as_it_was_and_as_it_would_have_been(

@@ -1,5 +1,6 @@
 """Models of every runtime, made small, with what their own libraries answer."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from sill.runs.training.export import export, signature
+from sill.testing.peers import environment
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(int)
@@ -33,12 +35,16 @@ def parts(inputs):
 
 
 class Made(NamedTuple):
-    """A model in a folder: its runtime, rows for it, and the answer its own library gives to them."""
+    """A model in a folder: its runtime, rows for it, and the answer its own library gives to them.
+
+    `python` is the interpreter that has the library, if it is not this one.
+    """
 
     runtime: str
     folder: Path
     rows: dict[str, Any]
     answer: dict[str, Any]
+    python: str = ""
 
 
 def make_onnx(folder: Path) -> Made:
@@ -135,6 +141,27 @@ def make_pipeline(folder: Path) -> Made:
     return Made("pipeline", folder, {"x": X[:5]}, {"p": mean})
 
 
+def make_jax(folder: Path) -> Made:
+    return _made_elsewhere("jax", folder)
+
+
+def make_tensorflow(folder: Path) -> Made:
+    return _made_elsewhere("tensorflow", folder)
+
+
+def _made_elsewhere(runtime: str, folder: Path) -> Made:
+    """A model made by `large_models.py` in the environment that has its library."""
+    python = str(environment("runtimes"))
+    given = {"rows": X[:5].tolist(), "folder": str(folder)}
+    script = Path(__file__).with_name("large_models.py")
+    ended = subprocess.run(
+        [python, script, runtime], input=msgspec.json.encode(given), capture_output=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr.decode()[-2_000:]
+    answer = {"p": np.asarray(msgspec.json.decode(ended.stdout.splitlines()[-1]), np.float32)}
+    return Made(runtime, folder, {"x": X[:5]}, answer, python)
+
+
 def doubling(*, streams: bool = False) -> dict[str, Any]:
     return {
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
@@ -153,10 +180,16 @@ MAKERS: dict[str, Callable[[Path], Made]] = {
     "torch": make_torch,
     "python": make_python,
     "pipeline": make_pipeline,
+    "jax": make_jax,
+    "tensorflow": make_tensorflow,
 }
+LARGE = {"jax", "tensorflow"}
+"""Their libraries lie in an environment of their own."""
+_LARGE_MARKS = (pytest.mark.slow, pytest.mark.peer("runtimes"), pytest.mark.timeout(600))
+_PARAMS = [pytest.param(name, marks=_LARGE_MARKS if name in LARGE else ()) for name in MAKERS]
 
 
-@pytest.fixture(scope="module", params=MAKERS)
+@pytest.fixture(scope="module", params=_PARAMS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A model of each runtime in turn."""
     return MAKERS[request.param](tmp_path_factory.mktemp(request.param))

@@ -18,7 +18,7 @@ HOSTILE = (b"", b"not a model", b"\x80\x04\x95junk.", b"PK\x05\x06" + bytes(18),
 
 @pytest.fixture(scope="module")
 def runtime(made: Made) -> Iterator[Runtime]:
-    opened = open_runtime(made.runtime, made.folder)
+    opened = open_runtime(made.runtime, made.folder, python=made.python)
     yield opened
     opened.close()
 
@@ -66,7 +66,7 @@ def test_several_threads_may_ask_at_once(runtime: Runtime, made: Made) -> None:
 
 
 def test_memory_is_told_and_freed_by_close(made: Made) -> None:
-    opened = open_runtime(made.runtime, made.folder)
+    opened = open_runtime(made.runtime, made.folder, python=made.python)
     assert 0 < opened.memory_bytes() < 2 * 1024**3
 
     opened.close()
@@ -90,7 +90,7 @@ def test_a_hostile_file_is_refused_by_its_check_before_a_library_sees_it(made: M
 
 def test_an_empty_folder_is_not_found(made: Made, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        open_runtime(made.runtime, tmp_path)
+        open_runtime(made.runtime, tmp_path, python=made.python)
 
 
 def test_a_missing_library_is_named_with_its_remedy() -> None:

@@ -17,6 +17,26 @@ from sill.runtimes.pipeline import Pipeline
 from sill.runtimes.port import open_runtime
 from sill.runtimes.torch_model import safe_archive
 
+LOOK = """
+import os
+import numpy as np
+
+
+def predict(inputs):
+    found = []
+    for name in sorted(os.listdir("/proc/self/fd"), key=int):
+        try:
+            where = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the listing's own
+            continue
+        found.append(name if int(name) < 3 else "line" if where.startswith("socket:") else where)
+    try:
+        forked = os.fork()
+    except OSError as refused:
+        forked = type(refused).__name__
+    return {"y": np.array([" ".join(found), " ".join(os.environ), str(forked)], object)}
+"""
+
 
 def ask(value: float) -> dict[str, np.ndarray]:
     return {"x": np.full((1, 3), value, np.float32)}
@@ -37,6 +57,22 @@ def test_code_cannot_read_a_file_that_is_not_its_own(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="PermissionError"):
         runtime.infer(ask(7))
     runtime.close()
+
+
+def test_a_worker_holds_no_file_and_no_word_of_those_that_were_forked_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "look.py").write_text(LOOK)
+    said = doubling() | {"outputs": [{"name": "y", "datatype": "BYTES", "shape": [-1]}]}
+    spec = {"file": "look.py", "name": "predict", "signature": said}
+    (tmp_path / "callable.json").write_bytes(msgspec.json.encode(spec))
+    runtimes = [open_runtime("python", tmp_path) for _ in range(3)]
+
+    open_files, environment, can_fork = runtimes[-1].infer(ask(1))["y"].tolist()
+
+    assert open_files.split() == ["0", "1", "2", "line"]
+    assert set(environment.split()) <= {"LANG", "LC_CTYPE", "OMP_NUM_THREADS", "TMPDIR", "HOME"}
+    assert can_fork == "PermissionError"
+    for runtime in runtimes:
+        runtime.close()
 
 
 def test_a_generator_answers_in_parts_and_can_be_stopped(tmp_path: Path) -> None:

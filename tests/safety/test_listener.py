@@ -13,7 +13,8 @@ import pytest
 import uvicorn
 
 from sill.safety.gate import Gate, GateLimits
-from sill.safety.listener import ListenerLimits, uvicorn_config
+from sill.safety.guarded import ListenerLimits
+from sill.safety.listener import uvicorn_config
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -152,7 +152,7 @@ def test_nodes_are_kept_for_a_gang_that_was_overtaken_for_too_long() -> None:
 
     actions = decide(of, Tick(), at_s(3_601))
     kept = next(action for action in actions if isinstance(action, Reserve))
-    assert (kept.job_id, kept.start_us) == ("gang", at_s(3_601 + 3_600))
+    assert (kept.job_id, kept.start_us) == ("gang", at_s(3_601) + round(of.policy.drain_s * 1e6))
     assert started(submit(of, job("short", 4, estimate_s=600), at=3_700)) == ["short"]
     assert started(submit(of, job("too-long", 4, estimate_s=36_000), at=3_800)) == []
     assert "kept for gang" in explain(of, "too-long").text

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sill.core.errors import Conflict
 from sill.scheduler.decide import choose
 from sill.scheduler.entries import Phase
 from sill.scheduler.explain import explain
-from sill.scheduler.folding import fold, happen
-from sill.scheduler.ledger import MILLI, bits
+from sill.scheduler.folding import happen
+from sill.scheduler.ledger import bits
 from sill.scheduler.placement import place
 from sill.scheduler.policies import GRACE_S, POLICIES, policy_named
 from sill.scheduler.queues import QueueNode
+from sill.scheduler.replaying import replay
 from sill.scheduler.reservations import ends_us
 from sill.scheduler.simulation.simulate import Simulation
 from sill.scheduler.simulation.types import Workload
@@ -35,33 +37,9 @@ from sill.scheduler.types import (
     Submitted,
     Tick,
 )
-from sill.testing.scheduling import at_s, cluster, workloads
+from sill.testing.scheduling import at_s, check_nothing_is_given_twice, cluster, many, workloads
 
-DEVICES = 4
 policies = st.sampled_from(sorted(POLICIES))
-many = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
-
-
-def check_nothing_is_given_twice(state: State) -> None:
-    held: dict[tuple[str, int], int] = {}
-    cpus: dict[str, int] = {}
-    for entry in state.running.values():
-        need = entry.need
-        assert sum(slot.workers for slot in entry.placed) == need.workers  # whole or not at all
-        for slot in entry.placed:
-            cpus[slot.node] = cpus.get(slot.node, 0) + slot.workers * need.cpus
-            assert len(slot.devices) == slot.workers * max(need.milli // MILLI, 1 if need.milli else 0)
-            for device in slot.devices:
-                held[slot.node, device] = held.get((slot.node, device), 0) + min(need.milli, MILLI)
-    for machine in state.ledger.machines:
-        free = machine.devices["gpu"]
-        assert free == [MILLI - held.get((machine.spec.name, device), 0) for device in range(DEVICES)]
-        assert min(free) >= 0
-        assert machine.cpus_free == machine.total_cpus - cpus.get(machine.spec.name, 0) >= 0
-        for wanted in range(1, DEVICES + 1):
-            assert (state.ledger.devices["gpu"].unused(wanted) >> machine.index & 1) == (free.count(MILLI) >= wanted)
 
 
 def check_limits(state: State, actions: list[Action]) -> None:
@@ -123,13 +101,13 @@ def test_the_same_journal_gives_the_same_actions_and_the_same_state(workload: Wo
     simulation.run()
     journal = simulation.journal
 
-    again = State(workload.cluster, policy_named(name), workload.queues)
-    for steps in _decisions(journal):
-        for step in steps:
-            happen(again, step.event, step.now_us)
-        assert tuple(choose(again)) == steps[-1].actions
-    folded = fold(workload.cluster, policy_named(name), workload.queues, journal)
-    assert picture(folded) == picture(again) == picture(simulation.state)
+    again = replay(workload.cluster, policy_named(name), workload.queues, journal)
+
+    assert picture(again) == picture(simulation.state)
+    assert again.timers == simulation.state.timers
+    if any(step.actions for step in journal):
+        with pytest.raises(Conflict):
+            replay(workload.cluster, policy_named(name), workload.queues, [_without_actions(step) for step in journal])
 
 
 @many
@@ -203,15 +181,8 @@ def picture(state: State) -> object:
     )
 
 
-def _decisions(journal: list[Step]) -> list[list[Step]]:
-    """Steps that were decided on together: a decision closes at its last event."""
-    groups: list[list[Step]] = [[]]
-    for at, step in enumerate(journal):
-        groups[-1].append(step)
-        following = journal[at + 1] if at + 1 < len(journal) else None
-        if following is not None and step.is_decided:
-            groups.append([])
-    return groups
+def _without_actions(step: Step) -> Step:
+    return msgspec.structs.replace(step, actions=())
 
 
 @many
@@ -313,3 +284,23 @@ def test_a_guarantee_is_reached_within_the_grace_and_not_passed_by_force(
     of_a = sum(entry.job.queue == "a" for entry in state.running.values())
     assert of_a >= min(asked, guarantee)
     assert stopped <= guarantee
+
+
+@many
+@given(guarantee=st.integers(0, 16), lent=st.integers(0, 16), asked=st.integers(0, 20), mine=st.integers(0, 20))
+def test_what_a_queue_does_not_lend_others_never_hold(guarantee: int, lent: int, asked: int, mine: int) -> None:
+    queues = (
+        Queue(name="a", guarantee={"accelerators": guarantee}, lend={"accelerators": lent}),
+        Queue(name="b"),
+    )
+    state = State(cluster(4, 4), policy_named("drf"), queues)
+    for number in range(asked):
+        happen(state, Submitted(job=Job(id=f"b{number}", queue="b", accelerators=1)), 0)
+    choose(state)
+    own = max(guarantee - lent, 0)
+    assert len(state.running) == min(asked, 16 - own)
+
+    for number in range(mine):
+        happen(state, Submitted(job=Job(id=f"a{number}", queue="a", accelerators=1)), 1)
+    choose(state)
+    assert sum(entry.job.queue == "a" for entry in state.running.values()) >= min(mine, own)

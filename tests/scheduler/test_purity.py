@@ -9,7 +9,7 @@ import sill.scheduler
 
 ROOT = Path(sill.scheduler.__file__).parent
 ALLOWED = {"bisect", "collections", "enum", "functools", "heapq", "itertools", "math", "operator", "typing"}
-ALLOWED |= {"msgspec", "numpy"}
+ALLOWED |= {"copy", "msgspec", "numpy"}
 OWN = ("sill.scheduler", "sill.core.errors", "sill.core.values", "sill.core.clock")
 READS_FILES = {
     "traces.py": {"csv", "gzip", "pathlib"},

@@ -14,7 +14,7 @@ def dear() -> Admission:
 
 
 def test_a_request_that_would_come_too_late_is_refused_and_told_when_to_come_again() -> None:
-    dear().check(rows_ahead=30, rows=1, left_s=0.5)
+    dear().check(rows_ahead=20, rows=1, left_s=0.5)
 
     with pytest.raises(Unavailable) as refused:
         dear().check(rows_ahead=90, rows=1, left_s=0.5)
@@ -22,7 +22,7 @@ def test_a_request_that_would_come_too_late_is_refused_and_told_when_to_come_aga
 
 
 def test_the_less_important_is_refused_first() -> None:
-    queue = {INTERACTIVE: 70, BATCH: 30, BACKGROUND: 10}
+    queue = {INTERACTIVE: 50, BATCH: 30, BACKGROUND: 10}
     for priority, rows_ahead in queue.items():
         dear().check(rows_ahead, 1, 1.0, priority)
         with pytest.raises(Unavailable, match=priority):
@@ -60,7 +60,9 @@ def test_an_unknown_class_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("row_ms", "more_ms", "rows"),
-    [(0.02, 0.001, 256), (1.0, 1.0, 50), (10.0, 10.0, 5), (100.0, 1.0, 256), (100.0, 100.0, 4)],
+    [(0.02, 0.001, 256), (0.5, 0.2, 38), (1.0, 1.0, 2), (10.0, 10.0, 1), (100.0, 1.0, 256), (100.0, 20.0, 16)],
 )
-def test_a_batch_has_no_more_rows_than_the_next_request_can_wait_for(row_ms: float, more_ms: float, rows: int) -> None:
+def test_a_batch_has_no_more_rows_than_are_worth_it_or_the_next_request_can_wait_for(
+    row_ms: float, more_ms: float, rows: int
+) -> None:
     assert batch_rows(row_ms, more_ms, 256) == rows

@@ -243,6 +243,13 @@ def test_an_unknown_or_expired_token_is_refused() -> None:
             plane.authenticate(secret)
 
 
+def test_before_there_is_a_plan_everybody_is_told_to_come_again() -> None:
+    clock = SystemClock()
+
+    with pytest.raises(Unavailable, match="plan"):
+        Plane(clock, Recorder(clock, lambda: None)).authenticate("sill_" + "x" * 43)
+
+
 def test_the_old_models_answer_until_the_new_one_is_ready(tmp_path: Path) -> None:
     signer = make_signer(tmp_path)
     bundle = Bundle(signer, classifier())

@@ -1,7 +1,9 @@
 """KServe's model server with a model of our own.   python kserve_model.py MODEL PORT GRPC_PORT"""
 
+import os
 import sys
 
+os.environ["KSERVE_LOGLEVEL"] = "WARNING"  # it logs three lines a request otherwise; read at import, in each process
 import kserve
 from kserve.protocol.infer_type import InferOutput, InferResponse
 from session import Session
@@ -25,6 +27,10 @@ class Model(kserve.Model):
 
 if __name__ == "__main__":
     server = kserve.ModelServer(
-        http_port=int(sys.argv[2]), grpc_port=int(sys.argv[3]), workers=1, access_log_format=None
+        http_port=int(sys.argv[2]),
+        grpc_port=int(sys.argv[3]),
+        workers=2,
+        access_log_format=None,
+        enable_latency_logging=False,
     )
     server.start([Model(sys.argv[1])])

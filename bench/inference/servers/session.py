@@ -13,9 +13,14 @@ class Session:
     """One ONNX model with one input and one output."""
 
     def __init__(self, path):
+        self._path = path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(path, options)
+
+    def __reduce__(self):
+        """A process that gets it loads it anew: KServe hands models to its workers."""
+        return Session, (self._path,)
 
     def answer(self, array):
         """The output for the input."""

@@ -5,7 +5,6 @@ extension_model_configuration.md and extension_model_repository.md.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 from sill import __version__
 from sill.core.errors import NotFound
@@ -42,8 +41,7 @@ EXTENSIONS = (
     "statistics",
 )
 """Named as Triton names them. What is not listed (shared memory, trace, logging, schedule policy) is refused by name."""
-ONNX = "onnx"
-PLATFORMS = {ONNX: ("onnx_onnxv1", "onnxruntime")}
+PLATFORMS = {"onnx": ("onnx_onnxv1", "onnxruntime")}
 """By runtime: the platform and Triton's name of what executes it. Others are named by their runtime."""
 TRITON_NAMES = {"BYTES": "STRING"}
 
@@ -91,7 +89,7 @@ async def model_config(plane: Plane, token: PlanToken, target: Target) -> ModelC
         max_batch_size=ROWS_MAX if with_rows else 0,
         input=_configs(inputs, with_rows),
         output=_configs(_outputs(model), with_rows),
-        model_transaction_policy=TransactionPolicy(decoupled=getattr(model.signature, "streams", False)),
+        model_transaction_policy=TransactionPolicy(decoupled=model.signature.streams),
         dynamic_batching=DynamicBatching(preferred_batch_size=(batched,)) if batched > 1 else None,
     )
 
@@ -111,7 +109,7 @@ def model_statistics(plane: Plane, token: PlanToken, target: Target | None, home
     told = [
         _statistics(shown_name(project, name, home), model)
         for (project, name), route in sorted(plane.routes.items())
-        if may_see(token, project)
+        if token.may_ask(project)
         for model in _models(route)
     ]
     return StatisticsAnswer(model_stats=tuple(told))
@@ -139,9 +137,11 @@ def shown_name(project: str, name: str, home: str) -> str:
     return name if project == home else f"{project}/{name}"
 
 
-def may_see(token: PlanToken, project: str) -> bool:
-    """Whether a token covers a project."""
-    return bool({"*", project} & set(token.projects))
+def unready(plane: Plane) -> list[str]:
+    """What is missing until every endpoint is answered; nothing of a plane that is ready."""
+    if not plane.has_plan:
+        return ["no serving plan yet"]
+    return [f"{project}/{name}" for project, name in plane.planned if (project, name) not in plane.routes]
 
 
 def main_model(route: Route, version: int = 0) -> Model:
@@ -179,7 +179,7 @@ def _outputs(model: Model) -> tuple[TensorMetadata, ...]:
 
 
 def _platform(model: Model) -> tuple[str, str]:
-    runtime = getattr(model.revision, "runtime", ONNX)
+    runtime = model.revision.runtime
     return PLATFORMS.get(runtime, (runtime, runtime))
 
 
@@ -218,6 +218,5 @@ def _statistics(name: str, model: Model) -> ModelStatistics:
 
 
 def _memory(model: Model) -> tuple[MemoryUsage, ...]:
-    held: Any = getattr(model, "memory_bytes", 0)
-    size = held() if callable(held) else held
+    size = model.memory_bytes
     return (MemoryUsage(type="CPU", id=0, byte_size=size),) if size else ()

@@ -15,12 +15,10 @@ from sill.api.describing import main_model
 from sill.api.inference_heads import (
     Headers,
     check_json,
-    priority,
     project_of,
     read_body,
     send_packed,
-    sticky_key,
-    timeout_ms,
+    wishes_of,
 )
 from sill.core.errors import InvalidValue, SillError
 from sill.core.names import shorten
@@ -33,7 +31,6 @@ from sill.protocols.oip.types import ProtocolError, RequestInput
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.strict_json import decode
 from sill.traffic.plane import Plane, Told
-from sill.traffic.recording import Asked
 
 EVENTS_TYPE = b"text/event-stream; charset=utf-8"
 RESERVED = ("id", "parameters")
@@ -55,21 +52,13 @@ class Generating:
         project = project_of(headers, target)
         route = self._plane.route(token, project, target.name, target.version)
         check_json(headers)
-        asked_ms, key, said = timeout_ms(headers), sticky_key(headers), priority(headers)
+        wishes = wishes_of(headers)
         body = await read_body(receive)
         if body is None:
             return
         given = decode(body, dict[str, Any])
-        asked = Asked(
-            id=_id(given) or self._plane.new_id(),
-            project=project,
-            endpoint=target.name,
-            tensors=to_tensors(main_model(route, target.version).signature, given),
-            version=target.version,
-            sticky_key=key,
-            timeout_ms=asked_ms,
-            priority=said or "interactive",
-        )
+        tensors = to_tensors(main_model(route, target.version).signature, given)
+        asked = wishes.asked((project, target.name), target.version, _id(given) or self._plane.new_id(), tensors)
         parts = self._plane.stream(token, asked)
         try:
             if target.verb == "generate_stream":

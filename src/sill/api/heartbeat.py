@@ -9,8 +9,8 @@ import os
 import time
 from pathlib import Path
 
-from sill.api.child_process import Child
-from sill.api.serving_life import BEAT_FILE, LOCK_FILE
+from sill.api.child_process import LOCK_FILE, Child
+from sill.api.serving_life import BEAT_FILE
 
 SILENT_S = 1.5
 """A process that showed no sign of life for so long is ended: the connections it has get no answers."""
@@ -53,13 +53,13 @@ class Watch:
             self._beat_ns, self._heard_s = beat_ns, now_s
         elif is_blind:
             self._heard_s = now_s
-        return now_s - self._heard_s > (SILENT_S if self._has_beaten else FIRST_BEAT_S)
+        return bool(beat_ns) and now_s - self._heard_s > (SILENT_S if self._has_beaten else FIRST_BEAT_S)
 
     def _seen(self) -> tuple[str, int]:
         try:
             return (self._folder / LOCK_FILE).read_text(), (self._folder / BEAT_FILE).stat().st_mtime_ns
         except OSError:
-            return "", 0
+            return "", 0  # it has only just begun, or is of a release that did not show it yet
 
 
 async def end_silent(folder: Path, own: Path) -> None:

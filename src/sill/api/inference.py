@@ -19,9 +19,10 @@ from sill.core.errors import SillError
 from sill.core.names import check_name
 from sill.core.settings import Settings
 from sill.protocols.grpc.server import GrpcServer
-from sill.runtimes.port import open_runtime
+from sill.runtimes.port import opener
+from sill.safety.guarded import ListenerLimits
 from sill.safety.limits import MemoryBudget
-from sill.safety.listener import ListenerLimits, uvicorn_config
+from sill.safety.listener import uvicorn_config
 from sill.safety.private_files import read_private
 from sill.traffic.by_hand import ByHand
 from sill.traffic.cache import ModelCache
@@ -62,17 +63,18 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     shipping = Shipping(Spool(home / "spool", clock), Control(url, token), clock)
     by_hand = ByHand(settings.home / "inference" / UNLOADED)
     plane = Plane(clock, shipping.recorder, by_hand)
-    follower = Follower(plane, Control(url, token), open_runtime, home, ModelCache(settings.model_cache_bytes))
+    follower = Follower(plane, Control(url, token), opener(settings.pythons), home, ModelCache(settings.model_cache_bytes))
     await follower.start_from_cache()
     app, recognition = build_app(plane, settings)
     is_public = listen != "socket"
+    recognition.notes_what_was_taken = not is_public
     config = uvicorn_config(
         app,
         host=settings.host,
         port=settings.inference_port,
         tls_cert=settings.tls_cert if is_public else "",
         tls_key=settings.tls_key if is_public else "",
-        limits=ListenerLimits(leaving_seconds=LEAVING_S if listen == "shared" else 0.0),
+        limits=ListenerLimits(leaving_seconds=LEAVING_S if listen == "shared" else 0.0, looks_first=not is_public),
         lifespan="off",
         recognise=recognition.recall,
     )

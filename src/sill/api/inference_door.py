@@ -1,11 +1,13 @@
 """The inference plane's HTTP door: paths and headers to the plane, the plane's answers to bytes."""
 
 from sill.api.describing import (
+    main_model,
     model_config,
     model_metadata,
     model_statistics,
     repository_index,
     server_metadata,
+    unready,
 )
 from sill.api.generating import Generating
 from sill.api.inference_heads import (
@@ -13,15 +15,13 @@ from sill.api.inference_heads import (
     check_json,
     coding_of,
     header_bytes,
-    priority,
     project_of,
     read_body,
     secret,
     send_bytes,
     send_packed,
     send_value,
-    sticky_key,
-    timeout_ms,
+    wishes_of,
 )
 from sill.api.inference_metrics import exposition
 from sill.api.recognition import Recognition
@@ -38,13 +38,12 @@ from sill.protocols.oip.codec import Inference, read_request, write_response
 from sill.protocols.oip.errors import App, Receive, Scope, Send, translate_errors
 from sill.protocols.oip.forms import form_of
 from sill.protocols.oip.paths import Target, read_path
+from sill.protocols.oip.raw import read_raw
 from sill.protocols.oip.types import IndexRequest, RepositoryRequest
 from sill.safety.listener import HEAD
 from sill.safety.strict_json import decode
 from sill.traffic.plane import Plane, Told
-from sill.traffic.recording import Asked
 
-INTERACTIVE = "interactive"
 TEXT_TYPE = b"text/plain; charset=utf-8"
 OVERRIDES = ("config", "file:")
 """Parameters of Triton's load that would bring a configuration or a file along. Ours come signed, from the registry."""
@@ -109,13 +108,9 @@ class Door:
 
     async def _ready(self, send: Send) -> None:
         """Ready: a plan is known, and every endpoint of it is answered."""
-        missing = [
-            f"{project}/{name}" for project, name in self._plane.planned if (project, name) not in self._plane.routes
-        ]
-        if not self._plane.has_plan or missing:
-            raise Unavailable(
-                f"not ready: {', '.join(missing[:10]) or 'no serving plan yet'}.", fix="Try again in a moment."
-            )
+        missing = unready(self._plane)
+        if missing:
+            raise Unavailable(f"not ready: {', '.join(missing[:10])}.", fix="Try again in a moment.")
         await send_value(send, Health(live=True, ready=True))
 
     async def _describe(self, token: PlanToken, target: Target, headers: Headers, send: Send) -> None:
@@ -165,22 +160,17 @@ class Door:
         project = project_of(headers, target)
         route = plane.route(token, project, target.name, target.version)  # refused before the body is read
         json_bytes = header_bytes(headers)
-        asked_ms, key, said = timeout_ms(headers), sticky_key(headers), priority(headers)
+        wishes = wishes_of(headers)
         body = await read_body(receive)
         if body is None:
             return  # the client left
-        request = read_request(body, json_bytes)
-        asked = Asked(
-            id=request.id or plane.new_id(),
-            project=project,
-            endpoint=target.name,
-            tensors=request.tensors,
-            version=target.version,
-            entity=request.entity,
-            sticky_key=key,
-            timeout_ms=asked_ms or request.timeout_ms,
-            priority=said or request.priority or INTERACTIVE,
-        )
+        is_raw = json_bytes == 0
+        if is_raw:
+            request = read_raw(body, main_model(route, target.version).signature)
+        else:
+            request = read_request(body, json_bytes)
+        place = (project, target.name)
+        asked = wishes.asked(place, target.version, request.id or plane.new_id(), request.tensors, request)
         told = await plane.answer(token, asked)
         outputs = told.part.outputs
         parameters = {"model_version": told.model_version, "revision": told.revision}
@@ -188,9 +178,9 @@ class Door:
             target.name, told.model_version, asked.id, parameters, outputs, request.wanted(outputs)
         )
         await send_packed(send, answer, headers, told_bytes)
-        if self.recognition is not None and HEAD in scope and is_plain(request, headers) and has_form(told):
-            form = form_of(request, body, json_bytes)
-            if form is not None and plane.routes.get((project, target.name)) is route:
+        if self.recognition is not None and HEAD in scope and not is_raw and is_plain(request, headers):
+            form = form_of(request, body, json_bytes) if has_form(told) else None
+            if form is not None and plane.routes.get(place) is route:
                 self.recognition.learn(scope[HEAD], token, route, asked, form, len(body))
 
 

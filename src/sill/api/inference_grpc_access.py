@@ -1,20 +1,21 @@
 """Who asks over gRPC, in which project and how, read from a call's metadata once and kept until the next plan."""
 
+from sill.api.inference_grpc_known import KnownMessage
+from sill.api.inference_heads import DEFAULT_PROJECT, check_sticky
+from sill.api.recognition import FORMS_MAX
 from sill.core.clock import Clock
 from sill.core.errors import InvalidValue
 from sill.core.names import check_name
 from sill.endpoints.types import PlanToken
 from sill.protocols.grpc.heads import Head
-from sill.protocols.oip.grpc_forms import GrpcAnswerForm, GrpcForm
 from sill.protocols.oip.paths import Target, read_path
 from sill.traffic.admission import priority_of
 from sill.traffic.plane import Plane
 
-DEFAULT_PROJECT = "default"
-STICKY_LENGTH_MAX = 200
-FORMS_MAX = 8
-"""Forms of message remembered for one head."""
 TARGETS_MAX = 64
+ACCESSES_MAX = 4_096
+METADATA = (b"authorization", b"x-sill-project", b"x-sill-sticky-key", b"x-sill-priority")
+"""What a head says of who asks and how; its time limit may be another with each call."""
 
 
 class Access:
@@ -24,23 +25,16 @@ class Access:
         self.generation = generation
         self.token = token
         self.project = check_name(head.text(b"x-sill-project") or DEFAULT_PROJECT, "project")
-        self.sticky_key = head.text(b"x-sill-sticky-key")
-        self.timeout_ms = head.timeout_s * 1e3
+        self.sticky_key = check_sticky(head.text(b"x-sill-sticky-key"))
         self.priority = priority_of(head.text(b"x-sill-priority"))
-        self.forms: list[GrpcForm] = []
-        self.answers: dict[tuple[int, GrpcForm], GrpcAnswerForm] = {}
+        self.known: list[KnownMessage] = []
         self._targets: dict[tuple[str, str], Target] = {}
-        if len(self.sticky_key) > STICKY_LENGTH_MAX:
-            raise InvalidValue(
-                f"x-sill-sticky-key has at most {STICKY_LENGTH_MAX} characters.", field="x-sill-sticky-key"
-            )
 
-    def learn(self, form: GrpcForm) -> None:
+    def learn(self, known: KnownMessage) -> None:
         """Remember a form of message, after one of it was found good. The first is forgotten first."""
-        if len(self.forms) >= FORMS_MAX:
-            gone = self.forms.pop(0)
-            self.answers = {key: answer for key, answer in self.answers.items() if key[1] is not gone}
-        self.forms.append(form)
+        if len(self.known) >= FORMS_MAX:
+            self.known.pop(0)
+        self.known.append(known)
 
     def target(self, name: str, version: str) -> Target:
         """The model behind `NAME` or `PROJECT/NAME`, and a version.
@@ -62,11 +56,15 @@ class Access:
 
 
 class Accesses:
-    """Finds the access of a head; what was found holds for one plan, and an end of the token's time is looked at."""
+    """Finds the access of a head; what was found holds for one plan, and an end of the token's time is looked at.
+
+    Heads that say the same share it, on whichever connection they come: so their messages are answered together.
+    """
 
     def __init__(self, plane: Plane, clock: Clock) -> None:
         self._plane = plane
         self._clock = clock
+        self._shared: dict[tuple[str, ...], Access] = {}
 
     def of(self, head: Head) -> Access:
         """Who asks.
@@ -76,11 +74,24 @@ class Accesses:
             InvalidValue: metadata that cannot be right.
         """
         access: Access | None = head.memo
-        if access is not None and access.generation == self._plane.generation:
-            expires_us = access.token.expires_us
-            if not expires_us or expires_us > self._clock.now_us():
-                return access
+        if access is None or not self._holds(access):
+            access = head.memo = self._find(head)
+        return access
+
+    def _holds(self, access: Access) -> bool:
+        expires_us = access.token.expires_us
+        is_over = expires_us and expires_us <= self._clock.now_us()
+        return access.generation == self._plane.generation and not is_over
+
+    def _find(self, head: Head) -> Access:
+        said = tuple(head.text(name) for name in METADATA)
+        shared = self._shared.get(said)
+        if shared is not None and self._holds(shared):
+            return shared
         scheme, _, secret = head.text(b"authorization").partition(" ")
         token = self._plane.authenticate(secret.strip() if scheme.lower() == "bearer" else "")
-        access = head.memo = Access(head, token, self._plane.generation)
+        access = Access(head, token, self._plane.generation)
+        if len(self._shared) >= ACCESSES_MAX:
+            self._shared.clear()
+        self._shared[said] = access
         return access

@@ -94,7 +94,7 @@ class Told:
         return write_number(1, SERVING if self._is_ready() else NOT_SERVING)
 
     def _is_ready(self) -> bool:
-        return self._plane.has_plan and all(key in self._plane.routes for key in self._plane.planned)
+        return not describing.unready(self._plane)
 
     async def _model_ready(self, head: Head, content: bytes) -> bytes:
         access = self._accesses.of(head)

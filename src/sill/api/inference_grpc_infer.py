@@ -4,53 +4,28 @@ A message that differs from an earlier one in its numbers only takes a short way
 """
 
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from sill.api.inference_grpc_access import Access, Accesses
+from sill.api.inference_grpc_known import KnownMessage, Running, Tell, parameters_of
+from sill.core.clock import SystemClock
 from sill.core.errors import Limited, SillError
 from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.port import Call
 from sill.protocols.grpc.status import call_error
 from sill.protocols.oip import grpc_answers
-from sill.protocols.oip.grpc_forms import GrpcAnswerForm, GrpcForm, form_of
+from sill.protocols.oip.grpc_forms import form_of
 from sill.protocols.oip.grpc_requests import GrpcInference, read_infer
 from sill.safety.limits import InFlight
-from sill.traffic.plane import Plane, Way, timeout_s
+from sill.traffic.alike import House
+from sill.traffic.plane import Plane, Way
 from sill.traffic.pool import Model
 from sill.traffic.recording import Asked
-from sill.traffic.tensors import to_question
 from sill.traffic.waiting import Part
 
 _log = logging.getLogger("sill.grpc")
-
-Tell = Callable[[bytes | SillError], None]
-"""Called once with an answer's message, or with why there is none."""
-
-
-class Running:
-    """What is to be undone when a call is taken back."""
-
-    __slots__ = ("_in_flight", "is_done", "waiting")
-
-    def __init__(self, in_flight: InFlight) -> None:
-        self._in_flight = in_flight
-        self.is_done = False
-        self.waiting: Any = None
-
-    def done(self) -> None:
-        """The house has room for another. May be called again."""
-        if not self.is_done:
-            self.is_done = True
-            self._in_flight.leave()
-
-    def cancel(self) -> None:
-        """Nobody waits any more."""
-        if self.waiting is not None:
-            self.waiting.is_cancelled = True
-        self.done()
 
 
 class Infer:
@@ -62,6 +37,7 @@ class Infer:
         self.plane = plane
         self.in_flight = in_flight
         self.accesses = accesses
+        self.house = House(plane, in_flight, SystemClock())
 
     def admit(self, head: Head) -> None:
         """Who may not ask is told before the body is read."""
@@ -71,7 +47,7 @@ class Infer:
         """One request, one answer."""
         try:
             access = self.accesses.of(call.head)
-            call.state = self.submit(access, content, partial(self._tell, call))
+            call.state = self.submit(access, content, partial(self._tell, call), call.head.timeout_s)
         except SillError as refused:
             raise call_error(refused) from refused
 
@@ -89,25 +65,28 @@ class Infer:
         else:
             call.reply(told)
 
-    def submit(self, access: Access, content: bytes, tell: Tell) -> Running:
+    def submit(self, access: Access, content: bytes, tell: Tell, timeout_s: float) -> Running:
         """Queue a request; `tell` is called later with the answer's message or with why there is none.
 
+        Args:
+            timeout_s: the call's own; 0 for none.
         Raises:
             SillError: it was not queued.
         """
-        for form in access.forms:
-            found = form.read(content)
-            if found is not None:
-                return self._submit_known(access, form, found, tell)
-        asked = read_infer(content)
-        way = self.plane.find_way(access.token, self.asked(access, asked))
-        running = self.queue(access, way, partial(self.answer, asked, None, access), tell)
-        form_found = form_of(content, asked)
-        if form_found is not None:
-            access.learn(form_found)
+        for known in access.known:
+            running = known.submit(content, tell, timeout_s)
+            if running is not None:
+                return running
+        read = read_infer(content)
+        asked = self.asked(access, read, timeout_s)
+        way = self.plane.find_way(access.token, asked)
+        running = self.queue(access, way, partial(self.answer, read), tell)
+        form = form_of(content, read)
+        if form is not None:
+            access.learn(KnownMessage(self.house, access.token, way.route, asked, form))
         return running
 
-    def asked(self, access: Access, asked: GrpcInference) -> Asked:
+    def asked(self, access: Access, asked: GrpcInference, timeout_s: float) -> Asked:
         """A request as the plane takes it."""
         request = asked.request
         target = access.target(asked.model_name, asked.model_version)
@@ -119,51 +98,9 @@ class Infer:
             version=target.version,
             entity=request.entity,
             sticky_key=access.sticky_key,
-            timeout_ms=request.timeout_ms or access.timeout_ms,
+            timeout_ms=request.timeout_ms or timeout_s * 1e3,
             priority=request.priority or access.priority,
         )
-
-    def _submit_known(
-        self,
-        access: Access,
-        form: GrpcForm,
-        found: tuple[str, dict[str, Any]],
-        tell: Tell,
-    ) -> Running:
-        """The short way: everything but the numbers was looked at before."""
-        plane, asked = self.plane, form.asked
-        started_s = time.perf_counter()
-        target = access.target(asked.model_name, asked.model_version)
-        route = plane.route(access.token, target.project, target.name, target.version)
-        request_id, tensors = found
-        request_id = request_id or plane.new_id()
-        model = plane.choose(route, target.version, access.sticky_key or request_id)
-        question = None
-        if model.plain is not None and len(tensors) == 1:
-            [(name, tensor)] = tensors.items()
-            question = model.plain.question(name, tensor)
-        if question is None:
-            question = to_question(model.signature, tensors)
-        request = asked.request
-        timeout_ms = request.timeout_ms or access.timeout_ms
-        way = Way(
-            asked=Asked(
-                id=request_id,
-                project=target.project,
-                endpoint=target.name,
-                tensors=tensors,
-                version=target.version,
-                sticky_key=access.sticky_key,
-                timeout_ms=timeout_ms,
-                priority=request.priority or access.priority,
-            ),
-            route=route,
-            model=model,
-            question=question,
-            deadline_s=plane.now_s() + timeout_s(route.endpoint, timeout_ms),
-            started_s=started_s,
-        )
-        return self.queue(access, way, partial(self.answer, asked, form, access), tell)
 
     def queue(
         self,
@@ -216,24 +153,9 @@ class Infer:
         tell(said)
         self.plane.remember(way, told)
 
-    def answer(self, asked: GrpcInference, form: GrpcForm | None, access: Access, way: Way, part: Part) -> bytes:
-        """The answer's message; of a known form, from what stays the same."""
-        outputs, model = part.outputs, way.model
-        if form is None:
-            return write_answer(asked, way, model, outputs)
-        number = model.revision.number
-        written = access.answers.get((number, form))
-        if written is None:
-            revision = model.revision
-            written = access.answers[number, form] = GrpcAnswerForm(
-                asked.model_name, revision.model_version, parameters_of(model), asked, outputs
-            )
-        return written.write(way.asked.id, outputs)
-
-
-def parameters_of(model: Model) -> dict[str, Any]:
-    """What every answer says besides its outputs."""
-    return {"model_version": model.revision.model_version, "revision": model.revision.number}
+    def answer(self, asked: GrpcInference, way: Way, part: Part) -> bytes:
+        """The answer's message."""
+        return write_answer(asked, way, way.model, part.outputs)
 
 
 def write_answer(

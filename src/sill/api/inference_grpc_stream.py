@@ -12,7 +12,8 @@ from contextlib import aclosing
 from functools import partial
 
 from sill.api.inference_grpc_access import Access
-from sill.api.inference_grpc_infer import Infer, Running, write_answer
+from sill.api.inference_grpc_infer import Infer, write_answer
+from sill.api.inference_grpc_known import Running
 from sill.core.errors import Limited, SillError
 from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.port import Call
@@ -72,7 +73,8 @@ class Conversation:
         try:
             access = self._infer.accesses.of(self._call.head)  # its time may have run out since
             asked = read_infer(content)
-            way = self._infer.plane.find_way(access.token, self._infer.asked(access, asked))
+            wish = self._infer.asked(access, asked, self._call.head.timeout_s)
+            way = self._infer.plane.find_way(access.token, wish)
         except SillError as refused:
             self._tell(_Turn(self._turns, read_id(content), size), refused)
             return
@@ -83,7 +85,7 @@ class Conversation:
             return
         turn = _Turn(self._turns, asked.request.id, size)
         try:
-            answer = partial(self._infer.answer, asked, None, access)
+            answer = partial(self._infer.answer, asked)
             running = self._infer.queue(access, way, answer, partial(self._tell, turn))
         except SillError as refused:
             self._tell(turn, refused)

@@ -2,15 +2,18 @@
 
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
 from sill.core.errors import InvalidValue, UnsupportedType
 from sill.core.names import check_name
 from sill.core.values import Value
-from sill.protocols.oip.codec import BINARY_HEADER, BINARY_TYPE, JSON_TYPE
+from sill.protocols.oip.codec import BINARY_HEADER, BINARY_TYPE, JSON_TYPE, Inference
 from sill.protocols.oip.errors import Message, Receive, Send
 from sill.protocols.oip.paths import Target
+from sill.traffic.admission import INTERACTIVE
+from sill.traffic.recording import Asked
 
 DEFAULT_PROJECT = "default"
 STICKY_LENGTH_MAX = 200
@@ -21,6 +24,50 @@ PACKED_BYTES_MIN = 1_024
 PRIORITIES = ("", "interactive", "batch", "background")
 
 Headers = Mapping[bytes, bytes]
+
+
+class Wishes(Value, frozen=True, kw_only=True):
+    """What a request's head says of how it is to be answered."""
+
+    sticky_key: str = ""
+    timeout_ms: float = 0.0
+    """0 if nothing was said."""
+    priority: str = ""
+
+    def asked(
+        self,
+        place: tuple[str, str],
+        version: int,
+        request_id: str,
+        tensors: dict[str, Any],
+        request: Inference | None = None,
+    ) -> Asked:
+        """The request as the plane takes it.
+
+        Args:
+            place: project and endpoint.
+            request: says more, where the protocol has words for it; the head's come first.
+        """
+        return Asked(
+            id=request_id,
+            project=place[0],
+            endpoint=place[1],
+            tensors=tensors,
+            version=version,
+            entity={} if request is None else request.entity,
+            sticky_key=self.sticky_key,
+            timeout_ms=self.timeout_ms or (0.0 if request is None else request.timeout_ms),
+            priority=self.priority or ("" if request is None else request.priority) or INTERACTIVE,
+        )
+
+
+def wishes_of(headers: Headers) -> Wishes:
+    """What the headers say.
+
+    Raises:
+        InvalidValue: something that cannot be meant.
+    """
+    return Wishes(sticky_key=sticky_key(headers), timeout_ms=timeout_ms(headers), priority=priority(headers))
 
 
 def secret(headers: Headers) -> str:
@@ -93,7 +140,15 @@ def timeout_ms(headers: Headers) -> float:
 
 def sticky_key(headers: Headers) -> str:
     """Requests with the same key go to the same revision."""
-    key = headers.get(b"x-sill-sticky-key", b"").decode("latin-1")
+    return check_sticky(headers.get(b"x-sill-sticky-key", b"").decode("latin-1"))
+
+
+def check_sticky(key: str) -> str:
+    """The key, if it is short enough.
+
+    Raises:
+        InvalidValue: it is not.
+    """
     if len(key) > STICKY_LENGTH_MAX:
         raise InvalidValue(f"X-Sill-Sticky-Key has at most {STICKY_LENGTH_MAX} characters.", field="x-sill-sticky-key")
     return key

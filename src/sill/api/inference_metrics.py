@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
-from sill.api.describing import may_see
 from sill.endpoints.types import PlanToken
 from sill.traffic.plane import Plane
 from sill.traffic.pool import Model
@@ -41,7 +40,7 @@ def exposition(plane: Plane, token: PlanToken, accept: str = "") -> tuple[bytes,
 
 def _places(plane: Plane, token: PlanToken) -> Iterator[Place]:
     for (project, name), route in sorted(plane.routes.items()):
-        if may_see(token, project):
+        if token.may_ask(project):
             for model in (*route.answering, *route.shadows):
                 revision = model.revision
                 yield (project, name, str(revision.model_version), str(revision.number)), model

@@ -7,6 +7,7 @@ processes share the public port, or one gateway listens there and keeps its repl
 import asyncio
 import logging
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class InferenceProcess:
     def __init__(self, settings: Settings, token: str) -> None:
         self._settings = settings
         self._token = token
+        self._is_over = False
         self.folder = settings.home / "inference"
         self.children = self._make_children()
 
@@ -49,13 +51,16 @@ class InferenceProcess:
         return any(child.is_alive() for child in self.children)
 
     def stop(self) -> None:
-        """End it: the control plane was told to stop, not just restarted."""
+        """End it, for good: the control plane was told to stop, not just restarted."""
+        self._is_over = True
+        for child in self.children:
+            child.tell(signal.SIGTERM)
         for child in self.children:
             child.stop()
 
     async def _keep(self, child: Child) -> None:
         pause_s, watch = RESTART_PAUSE_S, Watch(child.folder)
-        while True:
+        while not self._is_over:
             if child.is_alive():
                 pause_s = RESTART_PAUSE_S
                 if watch.is_silent(time.monotonic()):

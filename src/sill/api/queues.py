@@ -3,7 +3,7 @@
 from sill.api.routing import Call, Routes
 from sill.core.errors import InvalidValue
 from sill.queues.types import BookingSpec, QueueSpec
-from sill.scheduler.simulation.types import WhatIf, WhatIfReport
+from sill.scheduler.simulation.types import ShadowReport, WhatIf, WhatIfReport
 from sill.scheduler.types import Standing
 
 ROUTES = Routes(tag="queues")
@@ -56,13 +56,19 @@ async def delete_booking(call: Call) -> None:
 @ROUTES.get("/scheduler", scope="queues:read", returns=Standing)
 async def get_standing(call: Call) -> Standing:
     """How the cluster and its queues stand: shares, borrowing, lending, fragmentation, what waits."""
-    return await call.services.runs.standing(call.actor)
+    return await call.services.overview.standing(call.actor)
 
 
 @ROUTES.post("/scheduler/whatif", scope="queues:read", body=WhatIf, returns=WhatIfReport)
 async def ask_what_if(call: Call) -> WhatIfReport:
     """What waits, cost and carbon would be with more machines or another policy; nothing is changed."""
     return await call.services.what_ifs.ask(call.actor, call.body)
+
+
+@ROUTES.get("/scheduler/shadow", scope="queues:read", returns=ShadowReport)
+async def get_shadow(call: Call) -> ShadowReport:
+    """What the shadow policy would have done where the other decided."""
+    return await call.services.overview.shadow(call.actor)
 
 
 def _check_named(call: Call) -> None:

@@ -5,16 +5,14 @@ from typing import Any
 
 import msgspec
 
-from sill.api.describing import main_model, may_see
+from sill.api.describing import main_model
 from sill.api.inference_heads import (
     Headers,
     kind_of,
-    priority,
     project_of,
     read_body,
     send_packed,
-    sticky_key,
-    timeout_ms,
+    wishes_of,
 )
 from sill.core.errors import InvalidValue, SillError
 from sill.core.names import check_name, shorten
@@ -24,7 +22,6 @@ from sill.protocols.mlflow.scoring import predictions_of, read_scoring
 from sill.protocols.oip.errors import Receive, Send
 from sill.protocols.oip.paths import Target
 from sill.traffic.plane import Plane
-from sill.traffic.recording import Asked
 
 PATHS = ("/invocations", "/ping", "/health", "/version")
 ENDPOINTS_SHOWN_MAX = 10
@@ -44,22 +41,13 @@ class Scoring:
         """
         project, name = self._place(token, target, headers)
         route = self._plane.route(token, project, name, target.version)
-        asked_ms, key, said = timeout_ms(headers), sticky_key(headers), priority(headers)
+        wishes = wishes_of(headers)
         body = await read_body(receive)
         if body is None:
             return
         signature = main_model(route, target.version).signature
         scoring = read_scoring(kind_of(headers).decode("latin-1"), body, signature)
-        asked = Asked(
-            id=self._plane.new_id(),
-            project=project,
-            endpoint=name,
-            tensors=scoring.tensors,
-            version=target.version,
-            sticky_key=key,
-            timeout_ms=asked_ms,
-            priority=said or "interactive",
-        )
+        asked = wishes.asked((project, name), target.version, self._plane.new_id(), scoring.tensors)
         told = await self._plane.answer(token, asked)
         predictions = predictions_of(told.model.signature, told.part.outputs, as_records=scoring.is_table)
         await send_packed(send, msgspec.json.encode({"predictions": predictions}), headers)
@@ -79,7 +67,7 @@ class Scoring:
         found = [
             place
             for place in self._plane.planned
-            if may_see(token, place[0]) and (is_any or place[0] == project_of(headers))
+            if token.may_ask(place[0]) and (is_any or place[0] == project_of(headers))
         ]
         if len(found) != 1:
             names = ", ".join("/".join(place) for place in sorted(found)[:ENDPOINTS_SHOWN_MAX])

@@ -34,6 +34,7 @@ from sill.runs.experiments.service import Experiments
 from sill.runs.external import ExternalRuns
 from sill.runs.logged_models.registered import RegisteredFrom, check_owner
 from sill.runs.logged_models.service import LoggedModels
+from sill.runs.overview import Overview
 from sill.runs.pipelines.service import Pipelines
 from sill.runs.retention.service import Retention
 from sill.runs.retention.workers import RetentionWorker
@@ -95,6 +96,7 @@ class Services:
     ingestion: Ingestion
     features: Features
     queues: Queues
+    overview: Overview
     what_ifs: WhatIfs
     runs: Runs
     external_runs: ExternalRuns
@@ -179,7 +181,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
     artifacts = Artifacts(database, blobs, sweeper)
     artifacts.on_owner("m-", check_owner)
     artifacts.on_owner("tr-", check_trace)
-    inspections = Inspections(blobs)
+    inspections = Inspections(blobs, settings.pythons)
     placing = Placing(database, artifacts, RegisteredFrom(database))
     traces = Traces(database, clock)
     endpoints = Endpoints(database, log, models, governance, clock)
@@ -214,6 +216,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         lake=lake,
         ingestion=Ingestion(sources, lake),
         features=features,
+        overview=Overview(runs.board),
         what_ifs=WhatIfs(database, clock, runs.board, costs, settings),
         queues=Queues(database, runs.board.resources, runs.board.nodes),
         runs=runs,

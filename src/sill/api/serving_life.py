@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from sill.api.child_process import LOCK_FILE
 from sill.api.home import take_lock
 from sill.core.errors import Conflict, SillError, Unavailable
 from sill.core.settings import Settings, read_settings
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-LOCK_FILE, BEAT_FILE = "alive.lock", "beat"
+BEAT_FILE = "beat"
 BEAT_S = 0.25
 """How often a process shows that its loop turns; `heartbeat` looks at it."""
 HOME_LOOK_S = 5.0
 """How often it looks whether its home is still there."""
+SWITCH_S = 0.000_5
+"""How long a thread beside the loop, such as the log's, may hold the interpreter while a request waits."""
+YOUNG_MAX = 10_000
+"""Objects made and kept before the collector looks; requests make many, and keep hardly any."""
 
 Work = Coroutine[Any, Any, None]
 
@@ -96,6 +101,8 @@ def run_serving(work: Work) -> None:
     """Run until it ends well, on the fastest loop there is, and end the process: a thread that waits for news would not."""
     import uvloop
 
+    gc.set_threshold(YOUNG_MAX)
+    sys.setswitchinterval(SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
         logging.shutdown()

@@ -10,7 +10,7 @@ import typer
 from sill.cli.client import stages
 from sill.cli.layout import amount
 from sill.cli.options import AsJson, add, choose
-from sill.cli.output import Options, remark, show_line, show_table, size, when
+from sill.cli.output import Options, ago, remark, show_line, show_table, size, when
 from sill.core.errors import InvalidValue
 from sill.queues.types import BookingSpec, QueueSpec
 from sill.scheduler.types import QueueStanding, Standing
@@ -54,6 +54,7 @@ def register(app: typer.Typer) -> None:
     add(queues, reserve_for, reserve, name="reserve", is_about_project=False)
     upkeep = "sill queue maintain discs --node local --from 2026-12-01T08:00 --until 2026-12-01T09:00"
     add(queues, maintain, upkeep, name="maintain", is_about_project=False)
+    add(queues, shadow, "sill queue shadow", name="shadow", is_about_project=False)
     add(queues, bookings, "sill queue bookings", name="bookings", is_about_project=False)
     add(queues, cancel_booking, "sill queue unbook launch", name="unbook", is_about_project=False)
     app.add_typer(queues, name="queue", rich_help_panel=PANEL)
@@ -184,6 +185,24 @@ def maintain(
     booking = BookingSpec(name=name, kind="maintenance", node=node, start_us=start_us, end_us=end_us)
     made = stages().queues.book(booking)
     show_line(made, f"{made.node} takes no new work from {when(made.start_us)} until {when(made.end_us)}.")
+
+
+def shadow() -> None:
+    """What the shadow policy would have done where the other decided."""
+    found = stages().queues.shadow()
+    rows = [
+        (
+            ago(each.at_us),
+            each.run_id,
+            f"{each.what}ed by {found.policy}" if each.is_ours else f"{found.shadow} would {each.what} it",
+        )
+        for each in found.last
+    ]
+    show_table(found, "", ("age", "run", "what"), rows, f"{found.shadow} would have done all that {found.policy} did.")
+    remark(
+        f"{found.compared} decisions compared: {found.same} starts and stops of both, {found.ours} of {found.policy} alone, "
+        f"{found.theirs} of {found.shadow} alone."
+    )
 
 
 def bookings() -> None:

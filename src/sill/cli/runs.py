@@ -12,6 +12,7 @@ from sill.cli.client import nothing, stages
 from sill.cli.layout import Whole, amount
 from sill.cli.options import add
 from sill.cli.output import Options, ago, progress, remark, show_json, show_line, show_table, show_text
+from sill.cli.spans import span_s
 from sill.core.errors import InvalidValue
 from sill.runs.types import CodeUpload, LogChunk, Resources, Run, RunSpec, RunState
 from sill.sdk.packing import pack_folder
@@ -55,6 +56,11 @@ def run(
     gpus: Annotated[float, typer.Option(help="Accelerators for each worker.")] = 0.0,
     timeout: Annotated[float, typer.Option(help="Seconds after which it is stopped; 0 for none.")] = 0.0,
     retries: Annotated[int, typer.Option(help="How often a failed attempt is repeated.")] = 0,
+    start_by: Annotated[str, typer.Option(help="Wait so long at most for cheaper or cleaner power, such as 24h.")] = "",
+    preemptible: Annotated[
+        bool,
+        typer.Option("--preemptible", help="It may be stopped for others, and goes on later from its checkpoints."),
+    ] = False,
     env: Annotated[list[str], typer.Option(help="NAME=VALUE for the script's environment; may be given again.")] = [],  # noqa: B006
     no_code: Annotated[bool, typer.Option("--no-code", help="Do not send this folder along.")] = False,
     detach: Detach = False,
@@ -77,6 +83,8 @@ def run(
         resources=Resources(cpus=cpus, memory_bytes=memory * MEBIBYTE, accelerators=gpus, workers=workers),
         timeout_s=timeout,
         retries=retries,
+        start_by_s=span_s(start_by, "--start-by") if start_by else 0.0,
+        preemptible=preemptible,
     )
     started(here.runs.submit(spec), detach)
 

@@ -10,13 +10,13 @@ from sill.cli.layout import amount
 from sill.cli.options import add
 from sill.cli.output import Options, progress, remark, show_json, show_table
 from sill.cli.queues import quantities
+from sill.cli.spans import span_s
 from sill.core.errors import InvalidValue
 
 if TYPE_CHECKING:  # the scheduler brings numpy, which no other command needs
     from sill.scheduler.simulation.types import Bill, Outcome, Report, WhatIfReport, Workload
 
 PANEL = "Runs"
-SPANS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 COLUMNS = ("policy", "jobs", "wait mean", "p50", "p99", "JCT mean", "makespan", "used", "stopped", "lost", "fair")
 
 
@@ -96,18 +96,6 @@ def simulate(
     left = sum(report.left for _, report in outcomes)
     if left:
         remark(f"{left} jobs never ended: they ask for more than there is.", style="red")
-
-
-def span_s(text: str, option: str) -> float:
-    """Seconds of `90m`, `24h`, `7d`.
-
-    Raises:
-        InvalidValue: it is none.
-    """
-    try:
-        return float(text[:-1]) * SPANS_S[text[-1:]]
-    except (ValueError, KeyError) as wrong:
-        raise InvalidValue(f"{option} {text!r} is not a span of time.", fix="Such as 90m, 24h or 7d.") from wrong
 
 
 def _simulated(workload: "Workload", policy: object) -> "tuple[Outcome, Report]":

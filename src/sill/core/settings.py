@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cpus: Annotated[float, msgspec.Meta(ge=0)] = 0
     memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     model_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    runtime_pythons: str = ""
     outbound_allow: str = ""
     artifact_roots: str = ""
     body_bytes_max: Annotated[int, msgspec.Meta(ge=1_000)] = 64 * 1024 * 1024
@@ -41,9 +42,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sql_seconds_max: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     sql_rows_max: Annotated[int, msgspec.Meta(ge=1)] = 100_000
     carbon_g_per_kwh: Annotated[float, msgspec.Meta(ge=0)] = 445.0
+    energy_series: str = ""
+    carbon_usd_per_kg: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    scheduler_policy: str = "local"
+    shadow_policy: str = ""
     price_usd_per_cpu_h: Annotated[float, msgspec.Meta(ge=0)] = 0.04
     price_usd_per_gib_h: Annotated[float, msgspec.Meta(ge=0)] = 0.005
     price_usd_per_gpu_h: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+
+    @property
+    def pythons(self) -> dict[str, str]:
+        """Runtime → interpreter that has its library; those that this process's own has are not named."""
+        named = (one.partition("=") for one in self.runtime_pythons.split(",") if one.strip())
+        return {name.strip(): path.strip() for name, _, path in named}
 
     @property
     def inference_port(self) -> int:
@@ -95,6 +106,7 @@ SETTINGS_HELP = {
     "cpus": "CPU cores runs may use together; 0 for all of the machine's.",
     "memory_bytes": "Memory runs may use together; 0 for 80 % of the machine's.",
     "model_cache_bytes": "Memory loaded models may hold in one inference process; 0 for half of the machine's.",
+    "runtime_pythons": "Comma-separated RUNTIME=PATH of interpreters that have a runtime's library, such as tensorflow's.",
     "outbound_allow": "Comma-separated host:port or CIDR that outbound calls may reach although private.",
     "artifact_roots": "Comma-separated places outside Sill, such as s3://bucket/runs, that experiments may name for artifacts.",
     "body_bytes_max": "Largest JSON request body in bytes.",
@@ -107,6 +119,10 @@ SETTINGS_HELP = {
     "sql_seconds_max": "Longest a SQL query may run.",
     "sql_rows_max": "Most rows a SQL query may return.",
     "carbon_g_per_kwh": "Grid carbon intensity used when no series is given (default: world average 2024, Ember).",
+    "energy_series": "CSV of hours (start, carbon_g_per_kwh, usd_per_kwh) that runs with --start-by choose their start by.",
+    "carbon_usd_per_kg": "What a kilogram of CO2e counts for when a start is chosen by the series, beside its prices.",
+    "scheduler_policy": "Policy that decides which runs start; the scheduler's page lists them.",
+    "shadow_policy": "Another policy whose decisions are noted beside those that are made; empty for none.",
     "price_usd_per_cpu_h": "Price of one core for an hour.",
     "price_usd_per_gib_h": "Price of one GiB of memory for an hour.",
     "price_usd_per_gpu_h": "Price of one accelerator for an hour.",

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from functools import partial
 
 from sill.api.child_process import Child
@@ -85,11 +86,10 @@ class Fleet:
     def scale(self, count: int) -> None:
         """Have so many of this machine: more start now, of too many the youngest one ends when nobody waits for it."""
         own = [slot for slot in self._slots if slot.child is not None and not slot.replica.is_draining]
-        if self._rolling.locked() or len(own) == count:
-            return
+        if not self._slots or self._rolling.locked():
+            return  # it starts, or it is being replaced: next time
         if len(own) > count:
             _log.info("%s ends: %d replicas are enough", own[-1].replica.name, count)
-            own[-1].replica.is_draining = True
             task = asyncio.create_task(self._remove(own[-1]))
             self._removing.add(task)
             task.add_done_callback(self._removing.discard)
@@ -139,16 +139,14 @@ class Fleet:
         return next(name for number in range(1, 3 * PROCESSES_MAX) if (name := f"replica-{number}") not in taken)
 
     def _first_names(self) -> list[str]:
-        """Those of the settings; of this machine first those that an earlier gateway has left alive, up to the most."""
-        names, bounds = replica_names(self._settings.replicas), replica_bounds(self._settings.replicas)
-        if bounds is None:
-            return names
+        """Those to begin with; ends what an earlier gateway has left alive beyond the most there may be."""
         folders = sorted((self._settings.home / "inference").glob("replica-*"))
         alive = [folder.name for folder in folders if self._child(folder.name).is_alive()]
-        for name in alive[bounds[1] :]:
-            self._child(name).stop(STOP_S)
-        kept = alive[: bounds[1]]
-        return (kept + [name for name in names if name not in kept])[: max(bounds[0], len(kept))]
+        names = first_names(self._settings.replicas, alive)
+        if replica_bounds(self._settings.replicas) is not None:
+            for name in set(alive) - set(names):
+                self._child(name).stop(STOP_S)
+        return names
 
     def _add(self, name: str) -> Slot:
         if ":" in name:
@@ -255,3 +253,17 @@ async def _heard(probe: Probe, seconds: float) -> int | None:
     if not probe.status.done():
         await asyncio.sleep(READ_S)  # what came while this process itself stood still is read first
     return probe.status.result() if probe.status.done() else None
+
+
+def first_names(given: str, alive: Sequence[str]) -> list[str]:
+    """The replicas a gateway begins with: of this machine those that live already come first.
+
+    Args:
+        given: the setting.
+        alive: names of those that an earlier gateway has left.
+    """
+    names, bounds = replica_names(given), replica_bounds(given)
+    if bounds is None:
+        return names
+    kept = list(alive[: bounds[1]])
+    return kept + [name for name in names if name not in kept][: max(bounds[0] - len(kept), 0)]

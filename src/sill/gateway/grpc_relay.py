@@ -6,7 +6,6 @@ gets the replica that has fewest. Calls that run when a replica dies are UNAVAIL
 """
 
 import asyncio
-import contextlib
 import logging
 import ssl
 from collections import Counter
@@ -82,9 +81,17 @@ class GrpcRelay:
         until_s = loop.time() + HELD_S
         while loop.time() < until_s:
             for replica, address in sorted(self._places(), key=lambda place: len(place[0].relayed)):
-                with contextlib.suppress(OSError, TimeoutError):
+                made = Upstream(client, replica)
+                try:
                     async with asyncio.timeout(CONNECT_S):
-                        return await _open(Upstream(client, replica), address)
+                        await _open(made, address)
+                    return made
+                except OSError:  # a timeout is one too
+                    made.leave()
+                except asyncio.CancelledError:  # the client has left
+                    made.leave()
+                    made.abort()
+                    raise
             await asyncio.sleep(PAUSE_S)
         return None
 
@@ -171,26 +178,26 @@ class Client(Half):
 
 
 class Upstream(Half):
-    """A replica's side. It ends with the replica, when that one is forsaken."""
+    """A replica's side, counted from when the replica is chosen. It ends with the replica, when that one is forsaken."""
 
     def __init__(self, client: Client, replica: Replica) -> None:
         super().__init__()
         self.other = client
         self._replica = replica
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._replica.relayed.add(self)
+        replica.relayed.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._replica.relayed.discard(self)
+        self.leave()
         super().connection_lost(exc)
 
+    def leave(self) -> None:
+        """The replica has one less."""
+        self._replica.relayed.discard(self)
 
-async def _open(made: Upstream, address: Address) -> Upstream:
+
+async def _open(made: Upstream, address: Address) -> None:
     loop = asyncio.get_running_loop()
     if isinstance(address, str):
         await loop.create_unix_connection(lambda: made, address)
     else:
         await loop.create_connection(lambda: made, *address)
-    return made

@@ -81,7 +81,7 @@ class KnownHead:
         self._tenant = tenant
         self._shedding = Shedding()
 
-    def answer(self, body: bytes, reply: Callable[[bytes], None]) -> bool:
+    def answer(self, body: bytes, reply: Callable[[bytes], object]) -> bool:
         """Send it on; refused here if too many are on their way, or a replica would refuse it."""
         house, onward, now_s = self._house, self._onward, asyncio.get_running_loop().time()
         if self._tenant.open >= house.of_one_max or not house.in_flight.try_enter():
@@ -101,12 +101,12 @@ class KnownHead:
         house.router.send(ask)
         return True
 
-    def _refuse(self, answer: bytes, reply: Callable[[bytes], None]) -> bool:
+    def _refuse(self, answer: bytes, reply: Callable[[bytes], object]) -> bool:
         self._house.router.counts["shed"] += 1
         asyncio.get_running_loop().call_soon(reply, answer)
         return True
 
-    def _tell(self, reply: Callable[[bytes], None], answer: bytes) -> None:
+    def _tell(self, reply: Callable[[bytes], object], answer: bytes) -> None:
         self._house.in_flight.leave()
         self._tenant.open -= 1
         if is_refusal(int(answer[9:12]), answer):

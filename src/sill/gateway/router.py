@@ -61,7 +61,7 @@ class Ask:
     def sent(self, connection: Connection) -> None:
         """See `upstream.Asking`."""
         if self.is_done:
-            connection.abort()
+            connection.leave()
         else:
             self.connections.append(connection)
 
@@ -253,5 +253,5 @@ class Router:
         ask.is_done = True
         self._open.pop(ask, None)
         for connection in ask.connections:
-            connection.abort()  # the slower one need not go on
+            connection.leave()  # the slower one need not go on
         ask.connections.clear()

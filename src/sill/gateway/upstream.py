@@ -172,6 +172,12 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def leave(self) -> None:
+        """Nobody waits for the answer any more. The replica hears of it; what it has answered before is heard still."""
+        self._is_cut = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
@@ -240,7 +246,7 @@ class Connection(asyncio.Protocol):
             self._finish(chunked.whole(bytes(self._data[: self._data.find(b"\r\n\r\n")])))
 
     def _finish(self, content: bytes) -> None:
-        asking, status, closes = self._asking, self._status, self._closes
+        asking, status, closes = self._asking, self._status, self._closes or self._is_cut
         self._asking = self._chunked = None
         self._data = bytearray()
         self._end = 0

@@ -6,6 +6,7 @@ from sill.core.errors import InvalidValue, NotFound, TooLarge, UnsupportedType
 from sill.core.names import shorten
 from sill.models.types import MANIFEST_FILE, VersionSpec
 from sill.runtimes.drivers import Driver
+from sill.runtimes.fitting import NUMPY
 from sill.runtimes.port import driver
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.paths import check_relative
@@ -25,12 +26,10 @@ SLICES_MAX = 1_000
 INPUTS_MAX = 100
 PARAMS_MAX = 500
 TEXT_LENGTH_MAX = 10_000
-DATATYPES = (
-    *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
-    *("FP16", "BF16", "FP32", "FP64", "BYTES"),
+ENDINGS = (
+    *(".onnx", ".pt2", ".ubj", ".skops", ".safetensors", ".jax", ".parquet", ".md", ".json", ".txt"),
+    *(".pb", ".index", ".data-00000-of-00001"),
 )
-"""The Open Inference Protocol's."""
-ENDINGS = (".onnx", ".pt2", ".ubj", ".skops", ".safetensors", ".parquet", ".md", ".json", ".txt")
 """The only kinds of file in a bundle. What could hold code (pickle, joblib, pt, h5, keras ...) has no place here."""
 CODE_ENDING = ".py"
 """Taken only of a runtime that runs code, which an admin of models registers and a confined process runs."""
@@ -164,9 +163,9 @@ def _check_tensor(tensor: TensorSpec, field: str) -> None:
         raise InvalidValue(
             f"tensor name {shorten(tensor.name)!r} is empty, too long or has control characters.", field=field
         )
-    if tensor.datatype not in DATATYPES:
+    if tensor.datatype not in NUMPY:
         raise InvalidValue(
-            f"tensor {shorten(tensor.name)!r} has datatype {shorten(tensor.datatype)!r}; {', '.join(DATATYPES)} exist.",
+            f"tensor {shorten(tensor.name)!r} has datatype {shorten(tensor.datatype)!r}; {', '.join(NUMPY)} exist.",
             field=field,
         )
     if len(tensor.shape) > RANK_MAX or not all(size == -1 or 1 <= size <= DIMENSION_MAX for size in tensor.shape):

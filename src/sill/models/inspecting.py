@@ -6,6 +6,7 @@ The files are checked by our own readers; then a confined process of its own loa
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +14,7 @@ from sill.core.actors import Actor
 from sill.core.errors import InvalidValue, SillError, UnsupportedType
 from sill.core.names import shorten
 from sill.governance.rules import require
-from sill.models.bundle import check_files
+from sill.models.bundle import check_files, check_sizes
 from sill.models.types import BundleFiles, Inspected
 from sill.runtimes.port import driver, inspect, names
 from sill.runtimes.types import Inspection
@@ -25,10 +26,15 @@ INSPECTED_AT_ONCE = 1
 
 
 class Inspections:
-    """Looks at uploaded files."""
+    """Looks at uploaded files.
 
-    def __init__(self, blobs: Blobs) -> None:
+    Args:
+        pythons: runtime → interpreter that has its library, where it is not this one.
+    """
+
+    def __init__(self, blobs: Blobs, pythons: Mapping[str, str]) -> None:
         self._blobs = blobs
+        self._pythons = pythons
         self._room = asyncio.Semaphore(INSPECTED_AT_ONCE)
 
     async def inspect(self, actor: Actor, project: str, given: BundleFiles) -> Inspected:
@@ -44,11 +50,7 @@ class Inspections:
         """
         require(actor, "models:write", project)
         check_files(given.files)
-        missing = [path for path, digest in given.files.items() if not self._blobs.exists(digest)]
-        if missing:
-            raise InvalidValue(
-                f"no blob was uploaded for {shorten(', '.join(missing))}.", fix="Upload the files first."
-            )
+        size_bytes = await asyncio.to_thread(self._size, given.files)
         runtime = given.runtime or await asyncio.to_thread(self._recognised, given.files)
         found = driver(runtime)
         if found.runs_code:
@@ -57,23 +59,31 @@ class Inspections:
         if len(files) == 1:
             files = {found.model_file: next(iter(files.values()))}
         said = await self.loaded(runtime, files)
-        size_bytes = sum(self._blobs.size(digest) for digest in files.values())
         return Inspected(runtime=runtime, files=files, size_bytes=size_bytes, inspection=said)
 
     async def loaded(self, runtime: str, files: dict[str, str]) -> Inspection:
-        """What a model says of itself. Its files (path → digest) have passed `check` of its runtime, or do so now."""
+        """What a model says of itself. The process that loads its files (path → digest) checks them first."""
         async with self._room:
             return await asyncio.to_thread(self._load, runtime, files)
 
+    def _size(self, files: dict[str, str]) -> int:
+        """Bytes of uploaded files, if all of them are."""
+        if missing := [path for path, digest in files.items() if not self._blobs.exists(digest)]:
+            raise InvalidValue(
+                f"no blob was uploaded for {shorten(', '.join(missing))}.", fix="Upload the files first.", field="files"
+            )
+        sizes = {path: self._blobs.size(digest) for path, digest in files.items()}
+        check_sizes(sizes)
+        return sum(sizes.values())
+
     def _load(self, runtime: str, files: dict[str, str]) -> Inspection:
-        driver(runtime).check(lambda path: self._open(files, path))
         with tempfile.TemporaryDirectory(prefix="sill-inspect-") as folder:
             for path, digest in files.items():
                 place = Path(folder) / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with self._blobs.open(digest) as given, place.open("wb") as kept:
                     shutil.copyfileobj(given, kept)
-            return inspect(runtime, Path(folder))
+            return inspect(runtime, Path(folder), self._pythons.get(runtime, ""))
 
     def _recognised(self, files: dict[str, str]) -> str:
         """The runtime whose check takes the files; of a single one, whatever it is called."""

@@ -71,13 +71,9 @@ class Promotions:
         def keep(tx: Tx) -> ModelVersion:
             check_not_swept(tx.connection, spec.files.values(), started_us)
             now = named(tx.connection, project, name, version).version
-            is_prompt = find(tx.connection, project, name).is_prompt
-            facts = {"model": name, "version": version, "runtime": spec.runtime}
-            tx.emit("model.promoted", project, now.id, actor.id, **facts)
-            changed = replace(
-                now, spec=spec, manifest=manifest, loadable=True, loadable_reason="", changed_us=tx.now_us
-            )
-            return replace_version(tx, changed, is_prompt=is_prompt)
+            tx.emit("model.promoted", project, now.id, actor.id, model=name, version=version, runtime=spec.runtime)
+            changed = replace(now, spec=spec, manifest=manifest, loadable=True, loadable_reason="")
+            return replace_version(tx, replace(changed, changed_us=tx.now_us))
 
         return await self._database.write(keep)
 

@@ -6,20 +6,21 @@ thrown away at any moment, an event may come twice, and another control plane's 
 """
 
 import asyncio
-from typing import Protocol
 
 import msgspec
-from sqlalchemy import Connection
 
 from sill.core.clock import Clock, iso
 from sill.core.values import Value
-from sill.costs.types import Cost, Usage
+from sill.costs.types import Usage
 from sill.engines.types import Capacity
-from sill.queues.rules import in_force, month_start_us, next_change_us, own_queue, queue_of, under_maintenance
+from sill.queues.rules import in_force, next_change_us, own_queue, queue_of, under_maintenance
 from sill.queues.types import Declared
 from sill.runs import following, rules
-from sill.runs.budgets import NOTHING, Amount, Budgets, Holder, Refusal, amount_of
+from sill.runs.budgets import Refusal
 from sill.runs.jobs import cluster_of, job_of, resources_of, running_of
+from sill.runs.prices import PriceBook
+from sill.runs.shadow import Shadow
+from sill.runs.spending import Meters, Spending
 from sill.runs.store import RUNS
 from sill.runs.types import Resources, Run, RunSpec, RunState
 from sill.scheduler.rules import Scheduler
@@ -41,22 +42,13 @@ from sill.scheduler.types import (
 )
 from sill.stores.database import Database
 
-SPENT_S = 5.0
-"""What was spent is read again when something was committed, and at least this often."""
 RECONSIDERED_MAX = 100
 """So many runs that a budget holds back are looked at again when something of their queues has ended."""
 NOTES_S = 0.5
 """Why runs wait is written down at most this often; `why` always tells it as of now."""
+POSSIBLE_MAX = 10_000
 ROUNDS_MAX = 100
 """A decision looks again when a budget held back what it chose, so many times at most."""
-
-
-class Meters(Protocol):
-    """What the board needs of costs."""
-
-    def price(self, usage: Usage) -> Cost: ...
-
-    def spent(self, connection: Connection, since_us: int) -> dict[str, tuple[float, float, float]]: ...
 
 
 class Stop(Value, frozen=True):
@@ -83,16 +75,24 @@ class Board:
     """Runs as the scheduler sees them."""
 
     def __init__(
-        self, database: Database, clock: Clock, capacity: Capacity, costs: Meters, policy: str | Policy = "local"
+        self,
+        database: Database,
+        clock: Clock,
+        capacity: Capacity,
+        costs: Meters,
+        policy: str | Policy = "local",
+        prices: PriceBook | None = None,
+        shadow_policy: str = "",
     ) -> None:
         self._database = database
         self._clock = clock
-        self._costs = costs
         cluster = cluster_of(capacity)
         self.resources = resources_of(cluster)
         self._nodes = {node.name: node for node in cluster.nodes}
         self._scheduler = Scheduler(cluster, policy)
-        self._budgets = Budgets(costs.price)
+        self._prices = prices
+        self.shadow = Shadow(shadow_policy, self._scheduler) if shadow_policy else None
+        self._spending = Spending(database, clock, costs, self._scheduler)
         self._declared = Declared()
         self._queues: dict[str, str] = {}
         self._changes_us = 0
@@ -103,10 +103,8 @@ class Board:
         """The attempt of each run that runs, as the runs count them."""
         self._held: dict[str, Refusal] = {}
         """Waiting runs that a budget holds back, and why."""
-        self._seen: dict[str, Amount] = {}
-        """What running runs were seen to come to, while there are budgets."""
-        self._asked_to_stop: set[str] = set()
-        self._spent_at = (-1, 0)
+        self._possible: set[tuple[str, Resources]] = set()
+        """What was found to be possible since queues were declared last."""
         self._seq = -1
         self._noted_at = -2
         self._noted_s = -NOTES_S
@@ -135,11 +133,6 @@ class Board:
         return len(state.entries) - len(state.running)
 
     @property
-    def is_stopping(self) -> bool:
-        """True while runs are to be stopped for a budget."""
-        return bool(self._asked_to_stop)
-
-    @property
     def wake_us(self) -> int:
         """When to decide next if nothing happens; 0 for never."""
         times = (self._scheduler.state.wake_us, self._changes_us)
@@ -148,6 +141,10 @@ class Board:
     async def refresh(self) -> None:
         """Take in what was committed since the last time."""
         async with self._lock:
+            if self._prices is not None:  # first: a run that comes now may wait for a better hour
+                priced = await asyncio.to_thread(self._prices.due, self._clock.now_us())
+                if priced is not None:
+                    self._take(priced)
             if self._seq < 0:
                 news, ended = await self._database.read(following.beginning)
                 self._take_news(news)
@@ -160,8 +157,8 @@ class Board:
                 news = await self._database.read(lambda connection: following.since(connection, seq, knows))  # noqa: B023
                 self._take_news(news)
                 more = news.is_more
-            if self._budgets.is_needed:
-                await self._measure()
+            if self._spending.is_needed:
+                await self._spending.measure(self._seq)
 
     def decide(self) -> Decision:
         """What to do now. Runs to start hold their places; say `take_back` of one that was not started."""
@@ -171,6 +168,8 @@ class Board:
         starts: list[tuple[str, str]] = []
         stops: list[Stop] = []
         ends: list[Stop] = []
+        if self.shadow is not None:
+            self.shadow.foresee(now_us)
         for _ in range(ROUNDS_MAX):
             was_held = False
             for each in self._scheduler.decide(now_us):
@@ -178,7 +177,7 @@ class Board:
                 if isinstance(each, Preempt):
                     stops.append(Stop(project, each.job_id, f"it was stopped: it {each.reason} {each.for_job}", 1))
                 elif isinstance(each, Start):
-                    refusal = self._refusal(each.job_id)
+                    refusal = self._spending.refusal(each.job_id)
                     if refusal is None:
                         self._attempts[each.job_id] = 0  # until it is committed
                         starts.append((project, each.job_id))
@@ -189,6 +188,8 @@ class Board:
                         ends.append(Stop(project, each.job_id, refusal.text, 0, is_end=True))
             if not was_held:
                 break
+        if self.shadow is not None:
+            self.shadow.compare({run_id for _, run_id in starts}, {each.run_id for each in stops}, now_us)
         return Decision(starts, [*stops, *self._passing()], ends, self._declared.version)
 
     def started(self, run: Run) -> None:
@@ -209,8 +210,7 @@ class Board:
 
     def note_use(self, run_id: str, usage: Usage) -> None:
         """What a running run has used so far; it counts while there are budgets."""
-        if self._budgets.is_needed:
-            self._seen[run_id] = amount_of(self._costs.price(usage))
+        self._spending.note_use(run_id, usage)
 
     def why(self, run_id: str) -> str:
         """Why a run waits, and when it starts once forecasts have proved right; empty if it does not wait."""
@@ -249,7 +249,12 @@ class Board:
         """
         if self._seq < 0:
             await self.refresh()
+        asked = self.queue_of(project), spec.resources
+        if asked in self._possible:
+            return
         self._scheduler.check_possible(self._job(Run(id="", project=project, spec=spec, state=RunState.QUEUED)))
+        if len(self._possible) < POSSIBLE_MAX:
+            self._possible.add(asked)
 
     def queue_of(self, project: str) -> str:
         """The queue the project's runs wait in."""
@@ -257,12 +262,11 @@ class Board:
 
     def standing(self) -> Standing:
         """How the cluster, the queues and their budgets stand."""
-        holders = self._holders()
-        budgets = {queue.name: queue.budget for queue in self._declared.queues if queue.budget}
+        spent = self._spending.spent()
         found = self._scheduler.standing()
         queues = tuple(
-            msgspec.structs.replace(each, budget=budgets[each.name], spent=self._budgets.spent(each.name, holders))
-            if each.name in budgets
+            msgspec.structs.replace(each, budget=spent[each.name][0], spent=spent[each.name][1])
+            if each.name in spent
             else each
             for each in found.queues
         )
@@ -314,8 +318,7 @@ class Board:
 
     def _forget_attempt(self, run_id: str) -> None:
         self._attempts.pop(run_id, None)
-        self._seen.pop(run_id, None)
-        self._asked_to_stop.discard(run_id)
+        self._spending.forget(run_id)
 
     def _take(self, event: Event) -> None:
         self._scheduler.take(event, self._clock.now_us())
@@ -331,8 +334,8 @@ class Board:
         self._declared = declared
         self._queues = queue_of(declared)
         self._changes_us = next_change_us(declared, now_us)
-        self._budgets.declare(declared, self.queue_of)
-        self._spent_at = (-1, 0)
+        self._spending.declare(declared, self.queue_of)
+        self._possible.clear()
         self._take(QueuesSet(queues=in_force(declared, now_us, self.resources)))
         closed = under_maintenance(declared, now_us)
         for name in closed - self._closed:
@@ -352,58 +355,17 @@ class Board:
 
     # --- budgets ----------------------------------------------------------------------------------------------------
 
-    async def _measure(self) -> None:
-        """Read what was spent, if that may have changed."""
-        now_us = self._clock.now_us()
-        seq, at_us = self._spent_at
-        if seq == self._seq and 0 <= now_us - at_us < SPENT_S * 1e6:
-            return
-        self._spent_at = (self._seq, now_us)
-        since_us = month_start_us(now_us)
-        self._budgets.measure(now_us, await self._database.read(lambda c: self._costs.spent(c, since_us)))
-
-    def _holders(self) -> list[Holder]:
-        """Runs that hold their places, if any budget asks for them."""
-        if not self._budgets.is_needed:
-            return []
-        return [self._holder(job, started_us) for job, started_us in self._scheduler.running()]
-
-    def _holder(self, job: Job, started_us: int) -> Holder:
-        return Holder(
-            run_id=job.id,
-            queue=job.queue,
-            had_s=max(self._clock.now_us() - started_us, 0) / 1e6,
-            left_s=self._scheduler.left_s(job.id),
-            rate=self._budgets.rate(_needs(job)),
-            seen=self._seen.get(job.id, NOTHING),
-        )
-
-    def _refusal(self, run_id: str) -> Refusal | None:
-        """Why a run that was just given its place may not have it: a budget."""
-        if not self._budgets.is_needed:
-            return None
-        job = self._scheduler.job(run_id)
-        others = [each for each in self._holders() if each.run_id != run_id]
-        return self._budgets.refusal(job.queue, self._budgets.rate(_needs(job)), self._scheduler.left_s(run_id), others)
-
     def _hold(self, run_id: str, refusal: Refusal) -> None:
         self._held[run_id] = refusal
         attempt = self._scheduler.attempt(run_id)
         self._take(Stopped(job_id=run_id, attempt=attempt, not_before_us=refusal.until_us))
 
     def _passing(self) -> list[Stop]:
-        """Runs to stop before a budget is passed, each once."""
-        found = self._budgets.passing(self._holders()) if self._budgets.is_needed else {}
-        fresh = {name: why for name, why in found.items() if name not in self._asked_to_stop}
-        self._asked_to_stop |= fresh.keys()
-        return [Stop(self._projects[name], name, why.text, why.until_us, why.is_end) for name, why in fresh.items()]
+        """Runs to stop before a budget is passed; said again until they are gone, which changes nothing more."""
+        found = self._spending.passing()
+        return [Stop(self._projects[name], name, why.text, why.until_us, why.is_end) for name, why in found.items()]
 
     def _reconsider(self, run_id: str) -> None:
         """Something ended: some runs that budgets hold back may cost less than is left by now."""
         for held in [name for name in self._held if name != run_id][:RECONSIDERED_MAX]:
             self._move(held, self._scheduler.job(held).queue)
-
-
-def _needs(job: Job) -> Resources:
-    """What the job asks for, in the runs' words."""
-    return Resources(cpus=job.cpus, memory_bytes=job.memory_bytes, accelerators=job.accelerators, workers=job.workers)

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection
 
-from sill.core.actors import ANY, Actor
+from sill.core.actors import Actor
 from sill.core.addresses import Address
 from sill.core.clock import Clock, Ids, iso
 from sill.core.errors import Conflict, InvalidValue, Limited, NotFound
@@ -17,10 +18,10 @@ from sill.costs.types import Usage
 from sill.engines.types import Engine, Life
 from sill.governance.lineage import add_edge
 from sill.governance.rules import require
-from sill.queues.service import visible
-from sill.runs import board, logs, rules, store
+from sill.runs import board, logs, rules, spending, store
 from sill.runs.code import CODE_BYTES_MAX, check_code
 from sill.runs.experiments.store import find_by_name
+from sill.runs.prices import PriceBook
 from sill.runs.store import RUNS
 from sill.runs.tracking import rules as tracking_rules
 from sill.runs.tracking import store as tracking
@@ -36,7 +37,6 @@ from sill.runs.types import (
     RunUpdate,
     View,
 )
-from sill.scheduler.types import Standing
 from sill.stores.blobs.port import Blobs
 from sill.stores.database import Database, Page, Tx
 from sill.stores.log import Log
@@ -60,7 +60,7 @@ class JobTokens(Protocol):
     async def end_job(self, run_id: str) -> None: ...
 
 
-class Meters(board.Meters, Protocol):
+class Meters(spending.Meters, Protocol):
     """What runs need of costs."""
 
     def record_many(self, tx: Tx, uses: Sequence[tuple[str, str, str, Usage]]) -> None: ...
@@ -95,7 +95,16 @@ class Runs:
         self.wake = asyncio.Event()
         self._log = log
         self._ids = ids
-        self.board = board.Board(database, clock, engine.capacity(), costs)
+        prices = PriceBook(Path(settings.energy_series), settings.carbon_usd_per_kg) if settings.energy_series else None
+        self.board = board.Board(
+            database,
+            clock,
+            engine.capacity(),
+            costs,
+            policy=settings.scheduler_policy,
+            prices=prices,
+            shadow_policy=settings.shadow_policy,
+        )
 
     async def submit(self, actor: Actor, project: str, spec: RunSpec, key: str = "") -> Run:
         """Queue a run.
@@ -214,18 +223,6 @@ class Runs:
             text = "it finished"
         return Reason(run_id=run_id, state=run.state, text=text)
 
-    async def standing(self, actor: Actor) -> Standing:
-        """How the cluster and its queues stand; of other tenants' queues nothing is shown."""
-        require(actor, "queues:read")
-        await self.board.refresh()
-        found = self.board.standing()
-        seen = {queue.name for queue in visible(actor, self.board.declared)}
-        seen |= {self.board.queue_of(project) for project in actor.projects}
-        is_all = ANY in actor.projects
-        return msgspec.structs.replace(
-            found, queues=tuple(queue for queue in found.queues if is_all or queue.name in seen)
-        )
-
     async def logs(self, actor: Actor, project: str, run_id: str, offset: int = 0, wait_s: float = 0.0) -> LogChunk:
         """Output from `offset` bytes on; waits up to `wait_s` for more if there is none."""
         require(actor, "runs:read", project)
@@ -330,7 +327,7 @@ class Runs:
                 f"{self.board.waiting} runs wait already; at most {WAITING_MAX} may.",
                 fix="Submit more when some are done.",
             )
-        for spec in specs:
+        for spec in {id(spec): spec for spec in specs}.values():  # the same one is often submitted many times
             rules.check_spec(spec, project)
             rules.check_work(spec)
             await self.board.check_possible(project, spec)

@@ -49,6 +49,8 @@ class Starter:
         self._moved = moved
         self._slots = asyncio.Semaphore(STARTS_AT_ONCE)
         self._launches: set[asyncio.Task[None]] = set()
+        self._owed: list[Stop] = []
+        """What is to be stopped and is not written down yet: the scheduler counts on it, so it is tried until it is."""
         self.going: dict[str, Run] = {}
         """Attempts at an engine that tells what ended, by handle."""
         self.starting: set[str] = set()
@@ -66,10 +68,11 @@ class Starter:
 
     async def enact(self, decision: Decision) -> None:
         """Start, stop and end what was decided. What could not be started does not hold its place."""
-        database = self._runs.database
-        told = [*decision.stops, *decision.ends]
-        if told:
-            await database.write(lambda tx: _stop_all(tx, told))
+        self._owed += [*decision.stops, *decision.ends]
+        if self._owed:
+            told = self._owed
+            await self._runs.database.write(lambda tx: _stop_all(tx, told))
+            self._owed = []
         for at in range(0, len(decision.starts), STARTS_PER_COMMIT):
             await self._start_some(decision.starts[at : at + STARTS_PER_COMMIT], decision.version)
 
@@ -180,6 +183,8 @@ def _known(run: Run, machine: Machine) -> object:
 
 def _link(tx: Tx, run: Run) -> None:
     """Lineage: the run was made from its code and its inputs."""
+    if not run.spec.code and not run.spec.inputs:
+        return
     own = str(Address(project=run.project, kind="runs", name=run.id))
     if run.spec.code:
         add_edge(tx, run.project, str(Address(project=run.project, kind="code", name=run.spec.code)), own, "ran")

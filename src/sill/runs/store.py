@@ -10,7 +10,6 @@ from sill.runs import described, rules
 from sill.runs.experiments import store as experiments
 from sill.runs.experiments.rules import artifact_uri
 from sill.runs.experiments.rules import check_active as check_experiment_active
-from sill.runs.experiments.types import Experiment
 from sill.runs.tracking import store as tracking
 from sill.runs.types import Batch, Lifecycle, Provenance, Run, RunSpec, RunState
 from sill.stores.database import Documents, Tx
@@ -76,7 +75,7 @@ def submit_many(tx: Tx, actor_id: str, project: str, wanted: Sequence[tuple[str,
     Raises:
         NotFound: a parent is not in the project.
     """
-    known: dict[str, Experiment] = {}
+    known: dict[str, tuple[str, str]] = {}
     runs = RUNS.create_many(tx, [new_run(tx, actor_id, project, run_id, spec, known) for run_id, spec in wanted])
     for run in runs:
         if run.spec.params or run.spec.tags:
@@ -86,18 +85,19 @@ def submit_many(tx: Tx, actor_id: str, project: str, wanted: Sequence[tuple[str,
 
 
 def new_run(
-    tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec, known: dict[str, Experiment] | None = None
+    tx: Tx, actor_id: str, project: str, run_id: str, spec: RunSpec, known: dict[str, tuple[str, str]] | None = None
 ) -> Run:
     """A run as it is before anything happened to it.
 
     Args:
-        known: experiments by name that were looked up in this transaction.
+        known: ids and artifact locations of experiments, by name, that were looked up in this transaction.
     """
     if spec.parent_id:
         RUNS.get(tx.connection, project, spec.parent_id)
-    experiment = (known or {}).get(spec.experiment) or experiments.ensure(tx, project, spec.experiment, actor_id)
-    if known is not None:
-        known[spec.experiment] = experiment
+    places = {} if known is None else known
+    if spec.experiment not in places:
+        places[spec.experiment] = experiments.place(tx, project, spec.experiment, actor_id)
+    experiment_id, location = places[spec.experiment]
     return Run(
         id=run_id,
         project=project,
@@ -111,8 +111,8 @@ def new_run(
         start_by_us=tx.now_us + round(spec.start_by_s * 1e6) if spec.start_by_s else 0,
         actor=actor_id,
         provenance=Provenance(code=spec.code, seed=spec.seed),
-        experiment_id=experiment.id,
-        artifact_uri=artifact_uri(experiment.artifact_location, run_id),
+        experiment_id=experiment_id,
+        artifact_uri=artifact_uri(location, run_id),
     )
 
 

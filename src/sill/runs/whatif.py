@@ -14,8 +14,9 @@ from sill.costs.types import Usage
 from sill.governance.rules import require
 from sill.queues.rules import in_force
 from sill.runs import store
-from sill.runs.board import Board, Meters
+from sill.runs.board import Board
 from sill.runs.jobs import job_of
+from sill.runs.spending import Meters
 from sill.runs.types import Run
 from sill.scheduler.rules import Change, compare_now, compare_past
 from sill.scheduler.simulation.types import Bill, Outcome, QueueDifference, Report, WhatIf, WhatIfReport

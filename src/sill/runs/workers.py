@@ -52,6 +52,8 @@ class RunWorker:
         self._finisher = Finisher(runs, self._system)
         self._starter = Starter(runs, self._finisher.finish, self._ended.set)
         self._swept_s = -SWEEP_S
+        self._is_sweep_due = False
+        """Something is to be stopped, which a look at each attempt does."""
 
     async def run(self) -> None:
         """Work for ever."""
@@ -67,7 +69,11 @@ class RunWorker:
         """Start what the scheduler chooses now, and note why the others wait."""
         runs, board = self._runs, self._runs.board
         await board.refresh()
-        await self._starter.enact(board.decide())
+        decision = board.decide()
+        await self._starter.enact(decision)
+        if decision.stops:
+            self._is_sweep_due = True
+            self._ended.set()
         reasons = board.new_reasons(REASONS_PER_PASS)
         if reasons:
             await runs.database.write(lambda tx: store.note_reasons(tx, reasons))
@@ -102,9 +108,9 @@ class RunWorker:
 
     def _is_time_to_sweep(self) -> bool:
         now_s = self._runs.clock.monotonic_s()
-        if 0 <= now_s - self._swept_s < SWEEP_S and not self._runs.board.is_stopping:
+        if 0 <= now_s - self._swept_s < SWEEP_S and not self._is_sweep_due:
             return False
-        self._swept_s = now_s
+        self._swept_s, self._is_sweep_due = now_s, False
         return True
 
     async def _sweep(self, engine: Reporting) -> None:

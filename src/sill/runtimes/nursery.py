@@ -72,16 +72,17 @@ class Nursery:
         """
         order = Order(kind="start", folder=str(folder), scratch=str(scratch), must_confine=must_confine)
         with self._lock:
-            for is_last in (False, True):
-                try:
-                    return self._ask(order, theirs).pid
-                except (EOFError, OSError) as gone:
-                    self._drop()
-                    if is_last:
-                        raise Unavailable(
-                            "no process for the model can be started.", fix="Look at the machine's memory."
-                        ) from gone
-        raise AssertionError("the second time it is raised")
+            try:
+                return self._ask(order, theirs).pid
+            except (EOFError, OSError):  # the warm parent died: another is started, once
+                self._drop()
+            try:
+                return self._ask(order, theirs).pid
+            except (EOFError, OSError) as gone:
+                self._drop()
+                raise Unavailable(
+                    "no process for the model can be started.", fix="Look at the machine's memory."
+                ) from gone
 
     def status(self, pid: int) -> int:
         """What a worker ended of; one that has not ended is killed. Its exit code, or a signal's number below zero."""

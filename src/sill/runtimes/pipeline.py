@@ -53,7 +53,7 @@ class Pipeline(Held):
 
     @staticmethod
     def check(files: Files) -> None:
-        """See `Driver.check`: of the description, and of each step's own files. A step that is code is refused."""
+        """See `Driver.check`: of the description, and of each step's own files. A step that is code or a program is refused."""
         for step in in_order(_spec(files)):
             _driver(step).check(lambda path, folder=step.folder: files(f"{folder}/{path}"))  # type: ignore[misc]
 
@@ -151,10 +151,10 @@ def _driver(step: Step) -> type[Driver]:
         found = driver(step.runtime)
     except NotFound as unknown:
         raise InvalidValue(f"there is no runtime {shorten(step.runtime)!r}.", fix=unknown.fix) from unknown
-    if found.runs_code or found.model_file == MODEL_FILE:
+    if found.must_confine or found.model_file == MODEL_FILE:
         raise InvalidValue(
             f"step {step.name!r} is of the runtime {step.runtime!r}, which no step may be.",
-            fix="Register code as a version of its own, which calls what it needs.",
+            fix="Register code or a program as a version of its own, or export the program to ONNX.",
         )
     return found
 

@@ -1,6 +1,7 @@
 """Opens runtimes by name. Which model answers which request is the business of `endpoints`."""
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sill.runtimes.fitting import zeros
 from sill.runtimes.process import WorkerRuntime
 from sill.runtimes.types import Inspection
 
-__all__ = ["PORT", "Runtime", "Streams", "driver", "inspect", "names", "open_runtime"]
+__all__ = ["PORT", "Runtime", "Streams", "driver", "inspect", "names", "open_runtime", "opener"]
 
 PORT = "runtime"
 INSPECTED_TIMES = 20
@@ -28,19 +29,29 @@ def driver(name: str) -> type[Driver]:
     return found
 
 
-def open_runtime(name: str, bundle: Path | bytes, device: str = "cpu") -> Runtime:
+def open_runtime(name: str, bundle: Path | bytes, device: str = "cpu", python: str = "") -> Runtime:
     """The runtime registered as `name` (such as `onnx`), with the model loaded: in this process, or in one of its own.
 
     Args:
         bundle: a bundle's folder, or the bytes of its model file, where there is one only.
+        python: the interpreter that has its library, for one that answers in a process of its own; else this one.
     Raises:
         NotFound: nobody registered the name, or the folder has no model file.
         PluginMissing: its library is not installed.
     """
     found = driver(name)
-    made = _in_a_worker(found) if found.is_isolated else found()
+    made = _in_a_worker(found, python) if found.is_isolated else found()
     made.load(bundle, device)
     return made
+
+
+def opener(pythons: Mapping[str, str]) -> Callable[[str, Path], Runtime]:
+    """`open_runtime` of a bundle's folder, with the interpreters that have some runtimes' libraries."""
+
+    def opened(name: str, folder: Path) -> Runtime:
+        return open_runtime(name, folder, python=pythons.get(name, ""))
+
+    return opened
 
 
 def names() -> tuple[str, ...]:
@@ -48,9 +59,9 @@ def names() -> tuple[str, ...]:
     return plugins.names(PORT)
 
 
-def inspect(name: str, bundle: Path) -> Inspection:
+def inspect(name: str, bundle: Path, python: str = "") -> Inspection:
     """What a model says of itself: loaded in a confined process, which ends at once. Errors as `open_runtime`."""
-    made = _in_a_worker(driver(name))
+    made = _in_a_worker(driver(name), python)
     try:
         made.load(bundle)
         signature = made.signature()
@@ -73,6 +84,6 @@ def _latency_ms(runtime: Runtime, row: dict[str, Any]) -> float | None:
     return sorted(taken_ms[1:])[-1]  # the first makes what the others find
 
 
-def _in_a_worker(found: type[Driver]) -> WorkerRuntime:
+def _in_a_worker(found: type[Driver], python: str) -> WorkerRuntime:
     place = f"{found.__module__}:{found.__qualname__}"
-    return WorkerRuntime(place, found.model_file, must_confine=found.must_confine)
+    return WorkerRuntime(place, found.model_file, must_confine=found.must_confine, python=python)

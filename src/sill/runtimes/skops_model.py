@@ -5,12 +5,12 @@ No pickle is in such a file; which types it may name is our own list (`safety.sk
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sill.core.errors import Refused
 from sill.core.names import shorten
 from sill.runtimes.drivers import Files, Held, cannot_load, library, loaded, read_model
-from sill.runtimes.fitting import DATATYPES, fit, unanswerable
+from sill.runtimes.fitting import DATATYPES, NUMPY, fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.formats import check_skops
 
@@ -77,40 +77,54 @@ def _signature(estimator: Any) -> tuple[Signature, Any]:
     width = getattr(estimator, "n_features_in_", None)
     if width is None:
         raise Refused(f"the file holds a {type(estimator).__name__}, which is no fitted estimator.", fix=_FIX)
-    names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
-    if names:
-        del estimator.feature_names_in_  # it is asked with an array, whose columns are these
-    given = (TensorSpec(name="input", datatype="FP64", shape=(-1, int(width))),)
     classes = getattr(estimator, "classes_", ())
-    plain = not isinstance(classes, list) and all(getattr(one, "ndim", 0) == 0 for one in classes)
-    if len(classes) and plain and hasattr(estimator, "predict_proba"):
-        made = TensorSpec(name="probabilities", datatype="FP64", shape=(-1, len(classes)))
-        known = tuple(str(one) for one in classes)
-        return Signature(inputs=given, outputs=(made,), features=names, classes=known), estimator.predict_proba
-    method = next((name for name in ("predict", "transform") if hasattr(estimator, name)), "")
-    if not method:
-        raise Refused(f"a {type(estimator).__name__} can neither predict nor transform.", fix=_FIX)
-    made, task = _tried(estimator, method, int(width))
-    return Signature(inputs=given, outputs=(made,), features=names, task=task), getattr(estimator, method)
-
-
-def _tried(estimator: Any, method: str, width: int) -> tuple[TensorSpec, Any]:
-    """The output of a method, as one row of zeros shows it."""
-    import numpy as np
-
-    try:
-        answer = getattr(estimator, method)(np.zeros((1, width)))
-    except (
-        Exception
-    ) as broken:  # the library raises its own classes; a model that cannot answer zeros wants other columns
-        raise Refused(f"it cannot answer a row of numbers: {shorten(str(broken), 200)}.", fix=_FIX) from broken
+    has_classes = not isinstance(classes, list) and len(classes) > 0  # a list: several labels at once
+    method = _method(estimator, has_classes=has_classes)
+    datatype, answer = _tried(estimator, method, int(width))
     kind = "object" if answer.dtype.kind in "OSU" else str(answer.dtype)
     if kind not in DATATYPES:
         raise Refused(f"it gives a {answer.dtype}; numbers and texts are allowed.", fix=_FIX)
-    is_label = hasattr(estimator, "classes_")
-    spec = TensorSpec(
-        name="label" if is_label else "output", datatype=DATATYPES[kind], shape=(-1, *map(int, answer.shape[1:]))
+    output = "probabilities" if method == "predict_proba" else "label" if has_classes else "output"
+    given = TensorSpec(name="input", datatype=datatype, shape=(-1, int(width)))
+    made = TensorSpec(name=output, datatype=DATATYPES[kind], shape=(-1, *map(int, answer.shape[1:])))
+    said = Signature(
+        inputs=(given,),
+        outputs=(made,),
+        features=tuple(str(name) for name in getattr(estimator, "feature_names_in_", ())),
+        classes=tuple(str(one) for one in classes) if method == "predict_proba" else (),
+        task=_task(estimator, method),
     )
+    return said, getattr(estimator, method)
+
+
+def _method(estimator: Any, *, has_classes: bool) -> str:
+    methods = ("predict_proba", "predict", "transform") if has_classes else ("predict", "transform")
+    found = next((name for name in methods if hasattr(estimator, name)), "")
+    if not found:
+        raise Refused(f"a {type(estimator).__name__} can neither predict nor transform.", fix=_FIX)
+    return found
+
+
+def _task(estimator: Any, method: str) -> Literal["classification", "regression", "other"]:
     from sklearn.base import is_regressor
 
-    return spec, "regression" if is_regressor(estimator) else "other"
+    if method == "predict_proba":
+        return "classification"
+    return "regression" if is_regressor(estimator) else "other"
+
+
+def _tried(estimator: Any, method: str, width: int) -> tuple[str, Any]:
+    """The type of numbers an estimator takes (a few take only what they were fitted on), and its answer to a row of zeros.
+
+    Raises:
+        Refused: it answers none: it wants other columns.
+    """
+    import numpy as np
+
+    why = ""
+    for datatype in ("FP64", "FP32"):
+        try:
+            return datatype, getattr(estimator, method)(np.zeros((1, width), NUMPY[datatype]))
+        except Exception as broken:  # the library raises its own classes
+            why = why or shorten(str(broken), 200)
+    raise Refused(f"it cannot answer a row of numbers: {why}.", fix=_FIX)

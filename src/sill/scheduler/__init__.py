@@ -1,1 +1,1 @@
-"""Which waiting work starts now, where, and why the rest waits: pure decisions on a state that is a fold over a journal."""
+"""Which waiting work starts now, where, and why the rest waits: pure decisions on a state that a journal leads to."""

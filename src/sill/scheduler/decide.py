@@ -1,23 +1,26 @@
 """What to do now: start, keep nodes, stop. One function for the daemon, the simulator and every what-if.
 
 `decide` is a function of the state, the event and the time alone: no clock, no random numbers, no input or output. The
-state is advanced in place (it is a fold over the journal, and a copy for each event would cost more than the decision);
-the same journal gives the same actions, bit by bit.
+state is advanced in place (a copy for each event would cost more than the decision); the same journal gives the same
+actions, bit by bit.
 """
 
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heapreplace
 
+from msgspec.structs import replace
+
 from sill.scheduler.contest import Contest
-from sill.scheduler.entries import Entry, Line, Phase, Rank
+from sill.scheduler.entries import Entry, Line, Phase, Rank, Reservation
 from sill.scheduler.folding import happen, settle, slots_of, stop
+from sill.scheduler.moving import make_room
 from sill.scheduler.placement import Place, Spread, place
 from sill.scheduler.preemption import Borrowed, claimant, clear, find_victims
 from sill.scheduler.queues import QueueNode
 from sill.scheduler.reservations import HIGH, allows, ends_us, plan, use_slack
 from sill.scheduler.resizing import resize
-from sill.scheduler.state import Reservation, State
-from sill.scheduler.types import Action, Event, Preempt, Reserve, Start
+from sill.scheduler.state import State
+from sill.scheduler.types import Action, Event, Preempt, Reserve, Resize, Start
 
 ROUNDS_MAX = 32
 """A decision looks again when it gave something back itself, so many times at most."""
@@ -62,6 +65,7 @@ class _Pass:
             self._claim()
             self._reopen()
             settle(state)
+            before = len(self.actions)
             self._start_in_turn()
             if state.kept:
                 self._backfill()
@@ -72,16 +76,23 @@ class _Pass:
             if state.policy.reservations:
                 self._revoke()
                 self._reserve()
-            if state.elastic and any(need.is_blocked for need in state.waiting_needs.values()):
+            if len(self.actions) > before or any(need.is_blocked for need in state.waiting_needs.values()):
                 self._resize()
             if not state.touched:
                 return
         state.remind(state.now_us, "")  # there is more to look at
 
     def _resize(self) -> None:
-        """Fit elastic gangs to what there is."""
-        if self.state.elastic:
-            self.actions += resize(self.state)
+        """Fit elastic gangs to what there is; one that was just started starts with its new size."""
+        if not self.state.elastic:
+            return
+        started = {action.job_id: at for at, action in enumerate(self.actions) if isinstance(action, Start)}
+        for action in resize(self.state):
+            at = started.get(action.job_id, -1)
+            if isinstance(action, Resize) and at >= 0:
+                self.actions[at] = replace(self.actions[at], slots=action.slots)
+            else:
+                self.actions.append(action)
 
     # --- places that are kept ---------------------------------------------------------------------------------------
 
@@ -110,10 +121,25 @@ class _Pass:
             kept = plan(state, entry)
             if kept is None:
                 continue
-            self._keep(kept, "it was overtaken for as long as its queue's patience allows")
+            if not self._make_room(entry, kept.start_us):
+                self._keep(kept, "it was overtaken for as long as its queue's patience allows")
             free -= 1
             if not free:
                 return
+
+    def _make_room(self, entry: Entry, otherwise_us: int) -> bool:
+        """Move others so that a gang that fits in all fits in one place; false if that cannot be, or costs too much."""
+        state, now_us = self.state, self.state.now_us
+        found = make_room(state, entry, (otherwise_us - now_us) / 1e6) if state.policy.moves else None
+        if found is None:
+            return False
+        self._take_from(entry, (found.accelerator, found.spread, [each for each, _ in found.moved]), "makes room for")
+        for each, spread in found.moved:
+            self._keep(
+                Reservation(each, each.accelerator, spread, now_us, now_us),
+                f"it goes on there: {entry.job.id} fits then",
+            )
+        return True
 
     def _revoke(self) -> None:
         """Clear nodes whose reservation starts, or plan it anew."""
@@ -269,8 +295,10 @@ class _Pass:
         state = self.state
         borrowed: dict[int, Borrowed] = {}
         for entry in sorted(state.claiming.values(), key=lambda each: each.rank):
-            if entry.job.id in state.reservations or not entry.need.is_blocked:
+            kept = state.reservations.get(entry.job.id)
+            if (kept is not None and (kept.victims or kept.start_us <= state.now_us)) or not entry.need.is_blocked:
                 continue
+            state.unkeep(entry.job.id)  # what it takes back it has sooner than nodes that are drained for it
             if self._stopped >= PREEMPTIONS_MAX:
                 state.remind(state.now_us, "")
                 return

@@ -1,11 +1,11 @@
-"""A job as the state keeps it, and the lines waiting jobs stand in."""
+"""A job as the state keeps it, the lines waiting jobs stand in, and the nodes kept for one."""
 
 from bisect import bisect_left, insort
 from enum import IntEnum
 
 from sill.scheduler.elastic import Sizes
-from sill.scheduler.ledger import MILLI
-from sill.scheduler.placement import Amounts, Need
+from sill.scheduler.machines import MILLI
+from sill.scheduler.placement import Amounts, Need, Spread
 from sill.scheduler.queues import QueueNode
 from sill.scheduler.types import Job, Slot
 
@@ -136,3 +136,25 @@ class Line:
     def head(self) -> Entry:
         """The first; the line must not be empty."""
         return self.waiting[0][1]
+
+
+class Reservation:
+    """Nodes kept for one job that waits, from now until it starts there or elsewhere."""
+
+    __slots__ = ("accelerator", "entry", "made_us", "mask", "retry_us", "slack", "spread", "start_us", "victims")
+
+    def __init__(self, entry: Entry, accelerator: str, spread: Spread, start_us: int, now_us: int) -> None:
+        self.entry = entry
+        self.accelerator = accelerator
+        self.spread = spread
+        self.start_us = start_us
+        self.made_us = now_us
+        self.mask = 0
+        for index, _ in spread:
+            self.mask |= 1 << index
+        self.slack: dict[int, tuple[int, int, int]] = {}
+        """Cpus, memory and devices on each node that are free at the start and not needed by it."""
+        self.retry_us = 0
+        """When it is looked at again because its nodes were not free in time."""
+        self.victims: set[str] = set()
+        """Jobs that were asked to stop for it and have not yet."""

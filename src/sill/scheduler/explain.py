@@ -8,7 +8,8 @@ from sill.core.clock import iso
 from sill.core.errors import NotFound
 from sill.core.values import Value
 from sill.scheduler.entries import Entry, Phase
-from sill.scheduler.ledger import MILLI, bits
+from sill.scheduler.ledger import bits
+from sill.scheduler.machines import MILLI
 from sill.scheduler.placement import place
 from sill.scheduler.queues import QueueNode
 from sill.scheduler.reservations import plan
@@ -54,10 +55,16 @@ def explain(state: State, job_id: str) -> Explanation:
         return Explanation(
             job_id=job_id,
             constraint="time",
-            text=f"waits until {until} before it is tried again",
+            text=_put_aside(state, entry, until),
             start_us=entry.away_us,
         )
     return _waiting(state, entry)
+
+
+def _put_aside(state: State, entry: Entry, until: str) -> str:
+    if entry.job.id in state.optional:
+        return f"waits until {until}, when it costs or emits least; it starts by {iso(entry.job.start_by_us)} at the latest"
+    return f"waits until {until} before it is tried again"
 
 
 def reason(state: State, job_id: str) -> str:

@@ -1,4 +1,4 @@
-"""How the state changes with what happened and with what was decided: the two halves of one step of the journal.
+"""How the state changes with what happened: one half of a step of the journal. The other half is decided (`decide`).
 
 Events may come twice, late or out of order: an attempt that is not the running one changes nothing. Time never runs
 backwards: an earlier time than the last is taken as the last.
@@ -8,43 +8,22 @@ from collections.abc import Iterable
 
 from sill.scheduler.carbon import Prices
 from sill.scheduler.entries import Entry, Phase
-from sill.scheduler.state import Reservation, State
+from sill.scheduler.state import State
 from sill.scheduler.types import (
-    Action,
     Checkpointed,
-    Cluster,
     Ended,
     Event,
     NodeJoined,
     NodeLeft,
     Observed,
-    Policy,
-    Preempt,
     Priced,
-    Queue,
     QueuesSet,
-    Reserve,
-    Resize,
     Running,
     Slot,
-    Start,
-    Step,
     Stopped,
     Submitted,
     Withdrawn,
 )
-
-
-def fold(cluster: Cluster, policy: Policy, queues: Iterable[Queue], journal: Iterable[Step]) -> State:
-    """The state after a journal, without deciding anything again."""
-    state = State(cluster, policy, queues)
-    for step in journal:
-        happen(state, step.event, step.now_us)
-        for action in step.actions:
-            enact(state, action)
-        if step.is_decided:
-            settle(state)
-    return state
 
 
 def happen(state: State, event: Event, now_us: int) -> None:
@@ -84,25 +63,6 @@ def happen(state: State, event: Event, now_us: int) -> None:
         case _:
             pass
     _pass_time(state)
-
-
-def enact(state: State, action: Action) -> None:
-    """Take in what was decided."""
-    entry = state.entries.get(action.job_id)
-    if entry is None:
-        return
-    match action:
-        case Start(accelerator=accelerator, slots=slots):
-            if entry.phase is Phase.WAITING:
-                state.restore(entry, accelerator, slots)
-        case Preempt(for_job=for_job):
-            stop(state, action.job_id, for_job)
-        case Resize(slots=slots):
-            if entry.phase is Phase.RUNNING:
-                state.resize(entry, slots)
-        case Reserve(accelerator=accelerator, slots=slots, start_us=start_us):
-            spread = [(state.ledger.by_name[slot.node], slot.workers) for slot in slots]
-            state.keep(Reservation(entry, accelerator, spread, start_us, state.now_us))
 
 
 def stop(state: State, job_id: str, for_job: str) -> None:

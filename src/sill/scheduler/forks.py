@@ -3,8 +3,10 @@
 What was learned of run times is shared, not copied: whoever runs a fork forward lets nothing end "with success".
 """
 
-from sill.scheduler.entries import Entry, Phase
-from sill.scheduler.state import Reservation, State
+from copy import copy
+
+from sill.scheduler.entries import Entry, Phase, Reservation
+from sill.scheduler.state import State
 from sill.scheduler.types import Cluster, Policy, Site
 
 
@@ -15,7 +17,7 @@ def fork(state: State, policy: Policy | None = None) -> State:
     other.now_us, other.ends = state.now_us, state.ends
     other.predictor = state.predictor
     if policy is None:
-        other.order = state.order
+        other.order = copy(state.order)
     for machine in ledger.machines:
         if not machine.bit & ledger.up:
             other.ledger.leave(other.ledger.by_name[machine.spec.name])

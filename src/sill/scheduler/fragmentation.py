@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from sill.scheduler.ledger import MILLI, Ledger
+from sill.scheduler.ledger import Ledger
+from sill.scheduler.machines import MILLI
 from sill.scheduler.placement import Choice, Need
 
 TYPICAL_MAX = 256
@@ -24,10 +25,16 @@ RELEARN_RATIO = 2.0
 """What is typical is worked out anew when so many times as many jobs have come."""
 ANY = 0.3
 """What FGD counts weighs so much, what a node can take in all the rest."""
+GANGS_PART = 0.25
+"""If jobs of several devices ask for more than this part of all devices, what FGD counts is all that counts: what they leave
+of a node is taken by smaller ones, and counting it as lost keeps them from whole nodes."""
 SCORES_MAX = 2_048
 """Scores of so many shapes are kept."""
-EQUAL = 1e-6
-"""Scores nearer than this are equal, in thousandths of a device."""
+GRADES = 100
+"""Growth is graded from 0 to this by the logistic function, as FGD does: of nodes of one grade the first is taken, so that
+the first nodes are filled up, which small differences between all of them would not do."""
+STEEP = 700.0
+"""Growth beyond so many devices is graded 0 (the exponential would overflow)."""
 LEAST = 1e-9
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -92,7 +99,7 @@ class Table:
 
 
 class Scoring:
-    """A placement that gives every row with room a score; the least is taken, of equals the fullest node."""
+    """A placement that gives every row with room a score and takes the best."""
 
     def __init__(self) -> None:
         self._table: Table | None = None
@@ -165,12 +172,11 @@ class LeastFragmentation(Scoring):
 
     def _best(self, ledger: Ledger, table: Table, need: Need, rows: Array) -> int:
         scores, _ = self._scored(table, need)
-        here = scores[rows]
-        equal = np.flatnonzero(here <= here.min() + EQUAL)
-        left = _left(table, rows[equal])
-        if not need.milli:
-            left = left + (table.free[rows[equal]].sum(axis=1) > 0)  # devices keep their cpus
-        return int(equal[np.argmin(left)])
+        grades = np.floor(GRADES / (1 + np.exp(np.minimum(scores[rows] / MILLI, STEEP))))
+        equal = np.flatnonzero(grades == grades.max())
+        if not need.milli:  # devices keep their cpus
+            equal = equal[np.argsort(table.free[rows[equal]].sum(axis=1) > 0, kind="stable")]
+        return int(equal[0])
 
     def _device(self, table: Table, need: Need, row: int) -> tuple[int, ...]:
         if not 0 < need.milli < MILLI:
@@ -221,6 +227,9 @@ class _Typical:
         self._step = np.array([steps.index(min(shape[1], MILLI)) for _, shape in kept], dtype=np.int64)
         self._devices = np.array([max(shape[1] // MILLI, 1) for _, shape in kept], dtype=np.int64)
         self._sizes = np.array([shape[1] for _, shape in kept], dtype=np.int64)
+        asked = sum(many * shape[1] for many, shape in ordered) or 1
+        gangs = sum(many * shape[1] for many, shape in ordered if shape[1] > MILLI)
+        self._any = 1.0 if gangs > asked * GANGS_PART else ANY
         none = np.zeros(len(table.nodes), dtype=bool)
         self._able = np.zeros((len(table.nodes), len(kept)), dtype=bool)
         for at, (_, shape) in enumerate(kept):
@@ -259,7 +268,7 @@ class _Typical:
         many = fits.sum(axis=1)[:, self._step] // self._devices
         many = np.minimum(many, np.maximum(cpus[:, None], 0) // self._cpus)
         usable = (free[:, :, None] * (fits > 0)).sum(axis=1)[:, self._step]
-        useful = many * self._sizes * (1 - ANY) + np.where(many > 0, usable, 0) * ANY
+        useful = many * self._sizes * (1 - self._any) + np.where(many > 0, usable, 0) * self._any
         useful = np.where(self._able[rows], useful, 0)
         unused: Array = total * self._parts.sum() - useful @ self._parts
         return unused

@@ -9,83 +9,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from sill.core.errors import InvalidValue
+from sill.scheduler.machines import DEVICES_MAX, MILLI, PARTS, Devices, Domain, Machine, best_part, pick_devices
 from sill.scheduler.types import Cluster, Node
 
-MILLI = 1000
-"""One device, or one cpu, in the integer parts that are counted."""
-PARTS = 20
-"""Partly used devices are indexed by how many twentieths of them are free."""
 NODES_MAX = 200_000
-DEVICES_MAX = 64
-"""Most devices of one type in one node."""
+"""Nodes that ever were; one that comes back is no new one."""
 _CPU_STEPS = tuple(MILLI * step for step in (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512))
 _MEMORY_STEPS = tuple(2**30 * 2**power for power in range(13))
-
-
-class Machine:
-    """One node as the ledger keeps it: what it has and what is free now."""
-
-    __slots__ = (
-        *("bit", "counted", "cpu_step", "cpus_free", "devices", "domains", "index", "jobs", "memory_free"),
-        *("memory_step", "spec", "total_cpus", "whole"),
-    )
-
-    def __init__(self, index: int, spec: Node, domains: tuple[int, ...]) -> None:
-        self.index = index
-        self.bit = 1 << index
-        self.spec = spec
-        self.domains = domains
-        """Index of its domain at each level."""
-        self.total_cpus = round(spec.cpus * MILLI)
-        self.cpus_free = self.total_cpus
-        self.memory_free = spec.memory_bytes
-        self.cpu_step = self.memory_step = 0
-        """Into how many of the ledger's sets by free cpus, and by free memory, it is entered."""
-        self.devices = {name: [MILLI] * count for name, count in spec.accelerators.items()}
-        """Free thousandths of each device."""
-        self.whole = dict(spec.accelerators)
-        """Devices nobody uses, by type."""
-        self.counted: dict[str, int] = {}
-        """The same as the domains around it know it; `Ledger.by_free` brings them up to date when somebody asks."""
-        self.jobs: dict[str, None] = {}
-        """Ids of jobs with a worker here, in the order they came."""
-
-
-class Domain:
-    """One rack, block or the like: its nodes, and how many of its devices are free."""
-
-    __slots__ = ("free", "level", "mask", "name")
-
-    def __init__(self, name: str, level: int) -> None:
-        self.name = name
-        self.level = level
-        self.mask = 0
-        self.free: dict[str, int] = {}
-        """Whole devices that are free, by type, as far as `Ledger.by_free` has counted them."""
-
-
-class Devices:
-    """Where devices of one type are free: `exact[k]` are the nodes with just `k` unused ones, `parts[q]` those with a
-    partly used one of which at least `q` twentieths are free."""
-
-    __slots__ = ("exact", "parts", "total")
-
-    def __init__(self) -> None:
-        self.exact = [0, 0]
-        self.parts = [0] * (PARTS + 2)
-        self.total = 0
-
-    @property
-    def most(self) -> int:
-        """Devices of the node that has most of them."""
-        return len(self.exact) - 2
-
-    def unused(self, least: int) -> int:
-        """Nodes with at least so many unused ones."""
-        mask = 0
-        for exact in self.exact[least:]:
-            mask |= exact
-        return mask
 
 
 class Ledger:
@@ -126,7 +56,7 @@ class Ledger:
         """Add a node, or take one back that had left; its index.
 
         Raises:
-            InvalidValue: it has too many devices, or not one domain for each level.
+            InvalidValue: it has too many devices, or not one domain for each level, or there are too many nodes.
         """
         known = self.by_name.get(node.name)
         if known is not None:
@@ -142,6 +72,8 @@ class Ledger:
                 field="domains",
             )
         index = len(self.machines) if known is None else known
+        if index >= NODES_MAX:
+            raise InvalidValue(f"node {node.name!r} is one more than {NODES_MAX:,}.", field="node")
         domains = tuple(self._domain(level, node.domains[: level + 1]) for level in range(len(self.levels)))
         machine = Machine(index, node, domains)
         if known is None:
@@ -223,9 +155,9 @@ class Ledger:
         if not milli:
             return ()
         free = machine.devices[accelerator]
-        given = devices or _choose(free, workers, milli)
+        given = devices or pick_devices(free, workers, milli)
         share = min(milli, MILLI)
-        before = _best_part(free) if milli < MILLI else 0
+        before = best_part(free) if milli < MILLI else 0
         for device in given:
             free[device] -= share
         self._move_devices(machine, accelerator, before, milli < MILLI)
@@ -250,7 +182,7 @@ class Ledger:
             return
         free = machine.devices[accelerator]
         share = min(milli, MILLI)
-        before = _best_part(free) if milli < MILLI else 0
+        before = best_part(free) if milli < MILLI else 0
         for device in devices:
             free[device] += share
         self._move_devices(machine, accelerator, before, milli < MILLI)
@@ -351,7 +283,7 @@ class Ledger:
             if self.levels:
                 self._changed.setdefault(accelerator, set()).add(machine.index)
         if is_part:
-            part_now = _best_part(free)
+            part_now = best_part(free)
             for part in range(min(part_before, part_now) + 1, max(part_before, part_now) + 1):
                 sets.parts[part] ^= bit
 
@@ -367,26 +299,6 @@ def bits(mask: int) -> Iterator[int]:
 def lowest(mask: int) -> int:
     """Index of the lowest set bit; the mask must not be 0."""
     return (mask & -mask).bit_length() - 1
-
-
-def _choose(free: list[int], workers: int, milli: int) -> tuple[int, ...]:
-    if milli >= MILLI:
-        wanted = workers * (milli // MILLI)
-        if wanted == 1 and MILLI in free:
-            return (free.index(MILLI),)
-        return tuple([device for device, left in enumerate(free) if left == MILLI][:wanted])
-    left = list(free)
-    given: list[int] = []
-    for _ in range(workers):
-        device = min(range(len(left)), key=lambda each: (left[each] < milli, left[each], each))
-        left[device] -= milli
-        given.append(device)
-    return tuple(given)
-
-
-def _best_part(free: list[int]) -> int:
-    """Twentieths that are free of the partly used device with most left."""
-    return max((left * PARTS // MILLI for left in free if 0 <= left < MILLI), default=0)
 
 
 def _mark(sets: list[int], before: int, now: int, bit: int) -> int:

@@ -8,7 +8,8 @@ what is scattered. Source: Zaharia et al., "Delay scheduling", EuroSys 2010, wit
 
 from itertools import pairwise
 
-from sill.scheduler.ledger import MILLI, Ledger
+from sill.scheduler.ledger import Ledger
+from sill.scheduler.machines import MILLI
 from sill.scheduler.placement import Need
 from sill.scheduler.types import Job
 

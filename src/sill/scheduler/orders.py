@@ -11,21 +11,16 @@ from typing import Protocol
 from sill.core.errors import NotFound
 from sill.scheduler.critical import CriticalFirst
 from sill.scheduler.entries import Entry
-from sill.scheduler.prediction import BIN_RATIO, BINS, MIDDLES_S, Predictor, RunTimes, bin_of
+from sill.scheduler.prediction import BIN_RATIO, BINS, Predictor, RunTimes, bin_of
+from sill.scheduler.survival import GROUP_MIN, ages_by_group, expected_lengths
 
 LAS_THRESHOLD_S = 3_250.0
 """Device-seconds after which a job falls to the second queue (Tiresias' own setting)."""
 MLFQ_FIRST_S = 60.0
 STEP_RATIO = 1.1
 """A running job's index is looked at again when it is so many times as high; a lower one harms nobody."""
-PRIOR_ENDS = 1.0
-"""So many ends, spread evenly over the logarithm of time, are added to those seen."""
-PRIOR_S_MAX = 1e8
 REFIT_RATIO = 1.05
 """Indexes are computed anew when there are so many times as many ends as the last time."""
-
-
-_LENGTHS = tuple(seconds for seconds in MIDDLES_S if seconds < PRIOR_S_MAX)
 
 
 class Order(Protocol):
@@ -128,40 +123,39 @@ class Gittins:
         self._predictor = predictor
         self._tables: dict[int, list[float]] = {}
         self._due = 1.0
+        self._is_old = False
+        self._ages: dict[int, list[float]] = {}
 
     def key(self, entry: Entry, now_us: int) -> float:
         level = bin_of(entry.work_us(now_us) / 1e6)
-        return self._table(self._predictor.group(entry.job))[min(level, BINS - 1)] * entry.devices
+        return self._table(self._predictor.group(entry.job, GROUP_MIN))[min(level, BINS - 1)] * entry.devices
 
     def changes_us(self, entry: Entry, now_us: int) -> int:
         had_s = entry.work_us(now_us) / 1e6
         level = bin_of(had_s)
-        table = self._table(self._predictor.group(entry.job))
+        table = self._table(self._predictor.group(entry.job, GROUP_MIN))
         worse = next((at for at in range(level + 1, BINS) if table[at] > table[level] * STEP_RATIO), 0)
         return now_us + round((BIN_RATIO**worse - had_s) * 1e6) + 1 if worse else 0
 
     def learn(self, entry: Entry, seconds: float) -> None:
         if self._predictor.everything.version >= self._due:
             self._due = self._predictor.everything.version * REFIT_RATIO + 1
-            self._tables.clear()
-            self.version += 1
+            self._is_old = True
 
     def survey(self, entries: Iterable[Entry], devices: float, now_us: int) -> None:
-        return
+        if self._is_old:
+            self._is_old = False
+            self._ages = ages_by_group(entries, self._predictor, now_us)
+            self._tables = {}
+            self.version += 1
 
     def _table(self, group: RunTimes) -> list[float]:
         known = self._tables.get(group.number)
         if known is None:
-            known = self._tables[group.number] = gittins_indexes(with_prior(group.spread()))
+            known = self._tables[group.number] = gittins_indexes(
+                expected_lengths(group, self._predictor.everything, self._ages)
+            )
         return known
-
-
-def with_prior(spread: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """What was seen, and a little of every length: what has not ended yet may be of any length, however few were seen."""
-    seen = dict(spread)
-    for seconds in _LENGTHS:
-        seen[seconds] = seen.get(seconds, 0.0) + PRIOR_ENDS / len(_LENGTHS)
-    return sorted(seen.items())
 
 
 def gittins_indexes(spread: list[tuple[float, float]]) -> list[float]:

@@ -9,7 +9,8 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
-from sill.scheduler.ledger import DEVICES_MAX, MILLI, Ledger, bits
+from sill.scheduler.ledger import Ledger, bits
+from sill.scheduler.machines import DEVICES_MAX, MILLI
 from sill.scheduler.types import Job
 
 Spread = list[tuple[int, int]]

@@ -14,7 +14,7 @@ _DRAIN = Policy(
     reservations=16,
     patience_s=3600.0,
     patience_ratio=3.0,
-    drain_s=3600.0,
+    drain_s=1800.0,
     revokes=True,
 )
 """Shortest predicted first, and nodes drained for gangs that others would overtake for ever."""
@@ -45,12 +45,12 @@ _ALL = (
     Policy(name="srsf", order="srsf", fair=False, preempts=True),
     Policy(name="las", order="las", fair=False, preempts=True),
     Policy(name="mlfq", order="mlfq", fair=False, preempts=True),
-    Policy(name="gittins", order="gittins", fair=False, preempts=True, margin=0.3),
+    Policy(name="gittins", order="gittins", fair=False, preempts=True, margin=0.4),
     Policy(name="critical", order="critical", fair=False, preempts=True, margin=0.3),
     Policy(name="elastic", order="edf", fair=False, elastic=True),
     Policy(name="drf"),
     _DRAIN,
-    msgspec.structs.replace(_DRAIN, name="sill", fair=True, reclaims=True, grace_s=GRACE_S),
+    msgspec.structs.replace(_DRAIN, name="sill", fair=True, reclaims=True, grace_s=GRACE_S, moves=0.5),
 )
 POLICIES = {policy.name: policy for policy in _ALL}
 

@@ -6,7 +6,7 @@ import msgspec
 
 from sill.core.errors import InvalidValue, Refused
 from sill.scheduler.explain import no_room
-from sill.scheduler.ledger import DEVICES_MAX, MILLI
+from sill.scheduler.machines import DEVICES_MAX, MILLI
 from sill.scheduler.placement import place
 from sill.scheduler.state import State
 from sill.scheduler.types import Cluster, Job, Policy, Queue

@@ -35,7 +35,7 @@ def bin_of(seconds: float) -> int:
 
 
 class RunTimes:
-    """Run times of one group, those that ended and (censored) those that were cut off."""
+    """Run times of one group, of those that ended by themselves."""
 
     __slots__ = ("count", "ended", "number", "version")
 
@@ -68,10 +68,6 @@ class RunTimes:
                 return max(_EDGES[at] * float(BIN_RATIO**inside), after_s)
         return max(_EDGES[-1], after_s)
 
-    def spread(self) -> list[tuple[float, float]]:
-        """(run time in seconds, how many) of the bins that are not empty, the shortest first."""
-        return [(seconds, many) for seconds, many in zip(MIDDLES_S, self.ended, strict=True) if many]
-
 
 class Predictor:
     """What has been learned of all groups."""
@@ -90,11 +86,11 @@ class Predictor:
             if group is not None:
                 group.add(seconds)
 
-    def group(self, job: Job) -> RunTimes:
+    def group(self, job: Job, least: int = SAMPLES_MIN) -> RunTimes:
         """The narrowest group with enough ends to say something."""
         for key in _keys(job):
             found = self._groups.get(key)
-            if found is not None and found.count >= SAMPLES_MIN:
+            if found is not None and found.count >= least:
                 return found
         return self.everything
 

@@ -7,7 +7,8 @@ spared. What is not preemptible, has not run its least time or is being stopped 
 from collections.abc import Callable, Iterable
 
 from sill.scheduler.entries import Entry, Phase
-from sill.scheduler.ledger import MILLI, Ledger, bits
+from sill.scheduler.ledger import Ledger, bits
+from sill.scheduler.machines import MILLI
 from sill.scheduler.placement import Need, Spread
 from sill.scheduler.queues import QueueNode
 from sill.scheduler.state import State

@@ -6,11 +6,11 @@ leaves. With `Policy.revokes` what still runs at the start is stopped, so that w
 Sources: Lifka 1995 and Mu'alem and Feitelson, TPDS 2001 (EASY and conservative backfilling).
 """
 
-from sill.scheduler.entries import Entry, Phase
+from sill.scheduler.entries import Entry, Phase, Reservation
 from sill.scheduler.ledger import bits
 from sill.scheduler.placement import Spread
 from sill.scheduler.preemption import Freed, loss
-from sill.scheduler.state import Reservation, State
+from sill.scheduler.state import State
 
 NODES_LOOKED_AT = 1_024
 """So many nodes are compared for one reservation, those with the most free devices first."""

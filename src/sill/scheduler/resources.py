@@ -8,7 +8,8 @@ Source of the effective units: Narayanan et al., "Heterogeneity-aware cluster sc
 from collections.abc import Iterable
 
 from sill.core.errors import InvalidValue
-from sill.scheduler.ledger import MILLI, Ledger
+from sill.scheduler.ledger import Ledger
+from sill.scheduler.machines import MILLI
 from sill.scheduler.placement import Amounts, Need
 from sill.scheduler.types import AcceleratorType
 

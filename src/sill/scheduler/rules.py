@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from sill.scheduler.carbon import blend
 from sill.scheduler.decide import decide
 from sill.scheduler.entries import Phase
 from sill.scheduler.explain import Explanation, explain, reason
 from sill.scheduler.folding import happen
+from sill.scheduler.forecasting import Forecaster as SeriesForecaster
 from sill.scheduler.forks import cluster_of, fork
 from sill.scheduler.policies import policy_named
 from sill.scheduler.possible import Possible
@@ -137,6 +139,10 @@ class Scheduler:
         self.take(Ended(job_id=job_id, attempt=entry.attempt, is_success=False), now_us)
         self.take(found, now_us)
 
+    def foresee(self, policy: Policy, now_us: int) -> list[Action]:
+        """What another policy would decide now, on a fork; nothing is changed."""
+        return decide(fork(self.state, policy), Tick(), now_us)
+
     def jobs(self) -> list[Job]:
         """All that wait or run."""
         return [entry.job for entry in self.state.entries.values()]
@@ -170,6 +176,15 @@ class Scheduler:
         return [(entry.job, entry.started_us) for entry in self.state.running.values()]
 
 
+def named_policy(name: str) -> Policy:
+    """The policy of that name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return policy_named(name)
+
+
 def check_queues(queues: Sequence[Queue]) -> None:
     """Refuse a tree that is none, and quantities that mean nothing.
 
@@ -194,3 +209,18 @@ def compare_past(
     nodes = machines(cluster.nodes, change.add) if change.add else ()
     before, after = again(cluster, policy, queues, past, ()), again(cluster, other, queues, past, nodes)
     return (before, report(before)), (after, report(after))
+
+
+def forecast_series(values: Sequence[float], hours: int) -> list[float]:
+    """The next hours of a series of hours, from its past alone."""
+    forecaster = SeriesForecaster(horizon=max(hours, 1))
+    for value in values:
+        forecaster.observe(value)
+    return list(forecaster.forecast()[:hours])
+
+
+def blended(usd_per_kwh: Sequence[float], carbon_g_per_kwh: Sequence[float], usd_per_kg: float) -> tuple[float, ...]:
+    """One price for each hour: money, and carbon at a shadow price; carbon alone where nothing has a price."""
+    if not usd_per_kg and not any(usd_per_kwh):
+        return tuple(carbon_g_per_kwh)
+    return blend(usd_per_kwh, carbon_g_per_kwh, usd_per_kg)

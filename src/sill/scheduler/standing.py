@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from sill.scheduler.entries import Entry
-from sill.scheduler.ledger import MILLI
+from sill.scheduler.machines import MILLI
 from sill.scheduler.queues import QueueNode
 from sill.scheduler.state import State
 from sill.scheduler.types import QueueStanding, ResourceStanding, Standing

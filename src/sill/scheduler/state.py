@@ -1,7 +1,6 @@
-"""The state a decision is made on: nodes, queues, jobs, kept nodes. It is a fold over the journal; nothing here chooses.
+"""The state a decision is made on: nodes, queues, jobs, kept nodes. Nothing here chooses.
 
-`decide` changes it only through the steps below, each of which keeps every index true, so that the state after a journal
-of events and actions is the state of the one who wrote it.
+Events (`folding`) and decisions (`decide`) change it only through the steps below, each of which keeps every index true.
 """
 
 from collections.abc import Iterable
@@ -11,45 +10,23 @@ from math import ceil
 from msgspec.structs import replace
 
 from sill.core.errors import Conflict
-from sill.scheduler.carbon import Prices, cheapest_start_us
+from sill.scheduler.carbon import Prices
 from sill.scheduler.elastic import sizes_of
-from sill.scheduler.entries import Entry, Line, Phase
+from sill.scheduler.entries import Entry, Line, Phase, Reservation
 from sill.scheduler.fits import fit_named
-from sill.scheduler.ledger import MILLI, Ledger
+from sill.scheduler.ledger import Ledger
 from sill.scheduler.locality import Locality
+from sill.scheduler.machines import MILLI
 from sill.scheduler.orders import Order, order_named
-from sill.scheduler.placement import Amounts, Fit, Need, Place, Spread, need_key, possible_types
+from sill.scheduler.placement import Amounts, Fit, Need, Place, need_key, possible_types
 from sill.scheduler.prediction import Predictor
 from sill.scheduler.queues import QueueNode, Tree
 from sill.scheduler.resources import ACCELERATORS, CPUS, Resources
 from sill.scheduler.types import Cluster, Job, Node, Policy, Queue, Slot
+from sill.scheduler.waiting import cheapest_us_of, is_large, patient_us, rank_of, starves_us
 
 NEEDS_MAX = 10_000
 """So many classes of need are remembered; those nobody waits for are forgotten then."""
-STARVED_PRIORITY = 10**9
-"""A job that waited for longer than `Policy.starved_s` comes before all priorities."""
-
-
-class Reservation:
-    """Nodes kept for one job that waits, from now until it starts there or elsewhere."""
-
-    __slots__ = ("accelerator", "entry", "made_us", "mask", "retry_us", "slack", "spread", "start_us", "victims")
-
-    def __init__(self, entry: Entry, accelerator: str, spread: Spread, start_us: int, now_us: int) -> None:
-        self.entry = entry
-        self.accelerator = accelerator
-        self.spread = spread
-        self.start_us = start_us
-        self.made_us = now_us
-        self.mask = 0
-        for index, _ in spread:
-            self.mask |= 1 << index
-        self.slack: dict[int, tuple[int, int, int]] = {}
-        """Cpus, memory and devices on each node that are free at the start and not needed by it."""
-        self.retry_us = 0
-        """When it is looked at again because its nodes were not free in time."""
-        self.victims: set[str] = set()
-        """Jobs that were asked to stop for it and have not yet."""
 
 
 class State:
@@ -168,7 +145,7 @@ class State:
 
     def enqueue(self, entry: Entry) -> None:
         """Put a job in its line, or aside until its time has come."""
-        cheapest_us = self._cheapest_us(entry)
+        cheapest_us = cheapest_us_of(self.prices, self.predictor, entry, self.now_us) if self.prices else 0
         if cheapest_us > self.now_us:
             self.optional[entry.job.id] = entry
         until_us = max(entry.job.not_before_us, cheapest_us)
@@ -196,21 +173,10 @@ class State:
         entry.waiting_us = self.now_us if since_us is None else since_us
         self.line_up(entry)
         if self.policy.starved_s:
-            self.remind(self._starves_us(entry), entry.job.id)
-        if self.policy.reservations and self._is_large(entry):
-            self.remind(self._patient_us(entry), entry.job.id)
+            self.remind(starves_us(self.policy, entry), entry.job.id)
+        if self.policy.reservations and is_large(self.policy, self.ledger, entry.need):
+            self.remind(patient_us(self.policy, self.predictor, entry), entry.job.id)
         self._look_at_claim(entry)
-
-    def _cheapest_us(self, entry: Entry) -> int:
-        """When a job that opted in should start, by what is known now; 0 for at once."""
-        job = entry.job
-        if job.start_by_us <= self.now_us or entry.attempt or not self.prices:
-            return 0
-        known = [self.prices.get(place, self.prices.get("")) for place in job.places or ("",)]
-        runs_s = self.predictor.total_s(job)
-        from_us = max(self.now_us, job.not_before_us)
-        starts = [cheapest_start_us(prices, from_us, job.start_by_us, runs_s) for prices in known if prices is not None]
-        return min(starts, key=lambda start: start[1])[0] if starts else 0
 
     def is_head(self, entry: Entry) -> bool:
         """True for the first of its line."""
@@ -219,7 +185,8 @@ class State:
     def look_at_waiting(self, entry: Entry) -> None:
         """Time has passed for one that waits: it may come first by now, or have nodes kept for it."""
         self.line_up(entry)
-        if self.policy.reservations and self._is_large(entry) and self._patient_us(entry) <= self.now_us:
+        may_keep = self.policy.reservations and is_large(self.policy, self.ledger, entry.need)
+        if may_keep and patient_us(self.policy, self.predictor, entry) <= self.now_us:
             self.impatient[entry.job.id] = entry
         self._look_at_claim(entry)
 
@@ -299,12 +266,6 @@ class State:
             return held
         self._resized(entry, self._give(entry, where), held)
         return entry.placed
-
-    def resize(self, entry: Entry, slots: tuple[Slot, ...]) -> None:
-        """A running gang was given these workers."""
-        held = self.lift(entry)
-        self._take(entry, entry.accelerator, slots)
-        self._resized(entry, slots, held)
 
     def _resized(self, entry: Entry, slots: tuple[Slot, ...], held: tuple[Slot, ...]) -> None:
         entry.attained_us = entry.work_us(self.now_us)
@@ -461,29 +422,7 @@ class State:
 
     def _rank(self, entry: Entry) -> None:
         entry.key = self.order.key(entry, self.now_us)
-        job = entry.job
-        is_starved = bool(self.policy.starved_s) and self._starves_us(entry) <= self.now_us
-        priority, key = (STARVED_PRIORITY, 0.0) if is_starved else (job.priority, entry.key)
-        entry.rank = (-priority, entry.front, key, job.submitted_us, entry.number)
-
-    def _is_large(self, entry: Entry) -> bool:
-        """True for a gang that needs most of a node, or several: small work finds room as others end."""
-        need = entry.need
-        if not self.policy.reserve_from or need.workers > 1:
-            return True
-        devices = self.ledger.devices.get(need.types[0]) if need.types else None
-        return devices is not None and need.milli >= self.policy.reserve_from * MILLI * devices.most
-
-    def _patient_us(self, entry: Entry) -> int:
-        """Until when it may be overtaken."""
-        policy, own_s = self.policy, entry.leaf.spec.patience_s
-        patience_s = policy.patience_s if own_s is None else own_s
-        if policy.patience_ratio and entry.need.workers == 1:
-            patience_s = max(patience_s, policy.patience_ratio * self.predictor.total_s(entry.job))
-        return entry.waiting_us + round(patience_s * 1e6)
-
-    def _starves_us(self, entry: Entry) -> int:
-        return entry.waiting_us + round(self.policy.starved_s * 1e6)
+        entry.rank = rank_of(self.policy, entry, self.now_us)
 
     def _line(self, entry: Entry) -> Line:
         leaf, need = entry.leaf.number, entry.need.index

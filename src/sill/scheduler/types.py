@@ -327,7 +327,7 @@ Action = Start | Preempt | Reserve | Resize
 
 
 class Step(Value, frozen=True):
-    """One entry of the journal: what happened when, and what was decided. The state is a fold over these.
+    """One entry of the journal: what happened when, and what was decided. `replaying` plays a journal of them again.
 
     `is_decided` is false for an event that was taken in together with the next one.
     """
@@ -363,6 +363,8 @@ class Policy(Value, frozen=True, kw_only=True):
         reclaims: a job within its queue's guarantee takes back what others have borrowed.
         grace_s: how long it waits before it does.
         depth: how many waiting jobs are tried behind blocked ones in one pass.
+        moves: running jobs that checkpoint are moved so that a gang that fits in all fits in one place, if that loses no more
+            than this part of the device-seconds the gang would wait otherwise; 0 for never.
         elastic: gangs that may shrink and grow do; they start with as few workers as they can, or as their deadline needs.
     """
 
@@ -384,6 +386,7 @@ class Policy(Value, frozen=True, kw_only=True):
     reclaims: bool = False
     grace_s: float = 0.0
     depth: int = 500
+    moves: float = 0.0
     elastic: bool = False
 
 

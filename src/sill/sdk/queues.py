@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from sill.queues.types import BookingSpec, QueueSpec
-from sill.scheduler.simulation.types import WhatIf, WhatIfReport
+from sill.scheduler.simulation.types import ShadowReport, WhatIf, WhatIfReport
 from sill.scheduler.types import Standing
 from sill.sdk.client import Client
 
@@ -49,6 +49,10 @@ class Queues:
     def what_if(self, asked: WhatIf) -> WhatIfReport:
         """What waits, cost and carbon would be with more machines or another policy; nothing is changed."""
         return self._client.call("POST", "/scheduler/whatif", WhatIfReport, body=asked)
+
+    def shadow(self) -> ShadowReport:
+        """What the shadow policy would have done where the other decided."""
+        return self._client.call("GET", "/scheduler/shadow", ShadowReport)
 
 
 def _path(kind: str, name: str) -> str:

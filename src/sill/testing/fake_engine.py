@@ -66,7 +66,7 @@ class FakeEngine:
 
     def describe(self) -> Machine:
         """A machine that is none."""
-        return Machine(host="fake", python="3", machine="fake", environment="0" * 64)
+        return Machine(host="fake", python="3", machine="fake", environment="")
 
     def handle(self, run_id: str, attempt: int) -> str:
         """The name of an attempt."""

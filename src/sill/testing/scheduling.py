@@ -1,13 +1,20 @@
 """Builders that read as sentences, and generated clusters, queues and jobs."""
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from sill.scheduler.machines import MILLI
 from sill.scheduler.policies import policy_named
 from sill.scheduler.simulation.types import Workload
 from sill.scheduler.state import State
 from sill.scheduler.types import AcceleratorType, Cluster, Job, Node, Queue
 
 GIB = 1024**3
+DEVICES = 4
+"""Of each of the four nodes of `workloads`."""
+many = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 def cluster(nodes: int = 2, gpus: int = 8, *, racks: int = 1, kind: str = "gpu") -> Cluster:
@@ -96,3 +103,24 @@ def workloads(draw: st.DrawFn, *, with_queues: bool = True) -> Workload:
     runtimes = tuple(float(draw(st.sampled_from([1, 30, 300, 6_000]))) for _ in made)
     queues = draw(queue_trees()) if with_queues else ()
     return Workload(name="made", cluster=cluster(4, 4, racks=2), jobs=made, runtimes_s=runtimes, queues=queues)
+
+
+def check_nothing_is_given_twice(state: State) -> None:
+    """What runs holds what the ledger says, to the single device, and gangs run whole."""
+    held: dict[tuple[str, int], int] = {}
+    cpus: dict[str, int] = {}
+    for entry in state.running.values():
+        need = entry.need
+        assert sum(slot.workers for slot in entry.placed) == need.workers  # whole or not at all
+        for slot in entry.placed:
+            cpus[slot.node] = cpus.get(slot.node, 0) + slot.workers * need.cpus
+            assert len(slot.devices) == slot.workers * max(need.milli // MILLI, 1 if need.milli else 0)
+            for device in slot.devices:
+                held[slot.node, device] = held.get((slot.node, device), 0) + min(need.milli, MILLI)
+    for machine in state.ledger.machines:
+        free = machine.devices["gpu"]
+        assert free == [MILLI - held.get((machine.spec.name, device), 0) for device in range(DEVICES)]
+        assert min(free) >= 0
+        assert machine.cpus_free == machine.total_cpus - cpus.get(machine.spec.name, 0) >= 0
+        for wanted in range(1, DEVICES + 1):
+            assert (state.ledger.devices["gpu"].unused(wanted) >> machine.index & 1) == (free.count(MILLI) >= wanted)

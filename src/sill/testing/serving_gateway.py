@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -48,7 +49,9 @@ class GatewayUnderTest(InferenceUnderTest):
     def stop(self) -> None:
         """End the gateway; it ends its replicas."""
         if self.process is not None:
-            left = psutil.Process(self.process.pid).children()
+            left: list[psutil.Process] = []
+            with suppress(psutil.NoSuchProcess):  # a test has ended it
+                left = psutil.Process(self.process.pid).children()
             for child in left:
                 child.send_signal(signal.SIGCONT)
             self.process.terminate()

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from sill.endpoints.types import ServingPlan
+from sill.testing.certificates import client_context
 from sill.testing.control_plane import free_ports
 from sill.testing.serving_models import TOKEN, Bundle
 from sill.traffic.types import LogBatch, RequestRow
@@ -60,6 +61,9 @@ class ControlStandIn:
         return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
+Served = TypeVar("Served", bound="InferenceUnderTest")
+
+
 class InferenceUnderTest:
     """The real process, `python -m sill.api.inference`."""
 
@@ -82,6 +86,17 @@ class InferenceUnderTest:
             base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
         )
         self.process: subprocess.Popen[bytes] | None = None
+
+    def secure(self: "Served", cert: Path, key: Path) -> "Served":
+        """Let it listen with TLS alone, as `localhost`."""
+        self.environment |= {"SILL_TLS_CERT": str(cert), "SILL_TLS_KEY": str(key)}
+        self.http = httpx.Client(
+            base_url=f"https://localhost:{self.port}",
+            headers=self.http.headers,
+            verify=client_context(cert),
+            trust_env=False,
+        )
+        return self
 
     def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-m", "sill.api.inference"], env=self.environment)
@@ -119,9 +134,6 @@ class InferenceUnderTest:
         self.kill()
 
 
-Served = TypeVar("Served", bound=InferenceUnderTest)
-
-
 @contextmanager
 def serving(
     folder: Path,
@@ -137,9 +149,9 @@ def serving(
     """
     control = ControlStandIn(folder / "control")
     control.publish(plan, **bundles)
-    control.start()
     under_test = make(folder / "home", control)
     try:
+        control.start()
         under_test.start()
         yield under_test
     finally:

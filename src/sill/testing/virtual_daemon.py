@@ -35,6 +35,7 @@ class Arrival(Value, frozen=True, kw_only=True):
     cpus: float = 1.0
     workers: int = 1
     priority: int = 0
+    preemptible: bool = False
 
     def spec(self) -> RunSpec:
         """What is submitted."""
@@ -44,7 +45,7 @@ class Arrival(Value, frozen=True, kw_only=True):
             env={RUNTIME: repr(self.runtime_s)},
             resources=Resources(cpus=self.cpus, memory_bytes=1024**2, workers=self.workers),
             priority=self.priority,
-            tags={},
+            preemptible=self.preemptible,
         )
 
 
@@ -93,6 +94,7 @@ async def live_through(daemon: Daemon, clock: ManualClock, arrivals: Sequence[Ar
         await daemon.worker.watch_once()
         await daemon.worker.dispatch_once()
         await daemon.worker.settled()
+        await daemon.worker.watch_once()  # what was decided to stop is stopped now
         times = [daemon.engine.next_end_us, daemon.runs.board.wake_us, left[-1].at_us if left else 0]
         ahead = [at_us for at_us in times if at_us]
         if not ahead or not (left or daemon.engine.next_end_us or daemon.runs.board.waiting):

@@ -5,12 +5,14 @@ answers somebody still waits for. Source of the idea: Little's law; Zhou et al.,
 microservices" (2018), shed by class; Welsh and Culler, "Adaptive overload control" (2003), shed by measured delay.
 """
 
+from math import ceil
+
 from sill.core.errors import InvalidValue, Unavailable
 from sill.core.names import shorten
 
 INTERACTIVE, BATCH, BACKGROUND = PRIORITIES = ("interactive", "batch", "background")
 """From the most to the least important. Who waits is interactive; a job that can wait is batch; the rest background."""
-SHARES = {INTERACTIVE: 0.8, BATCH: 0.4, BACKGROUND: 0.2}
+SHARES = {INTERACTIVE: 0.6, BATCH: 0.4, BACKGROUND: 0.2}
 """The part of its own time a request of a class may spend waiting, by prediction; the rest is room for error."""
 WAIT_S_MAX = 2.0
 """Longest predicted wait anybody is let in to, however far its deadline: so soon is a queue empty after an overload."""
@@ -21,9 +23,14 @@ BATCH_MS_MAX = 50.0
 """A batch is expected to take no longer, or `BATCH_TIMES_MAX` times what a row alone takes: who comes next must wait for
 its end, and rows that gain nothing by being together are better spread over the lanes."""
 BATCH_TIMES_MAX = 4.0
+BATCH_LOSS_MAX = 0.05
+"""The part of the rows a second that batches without end would give, which is given up for shorter ones."""
+TURN_MS = 0.1
+"""What a batch costs besides the model's time, in a lane."""
 SLOWNESS_MIN, SLOWNESS_MAX = 0.05, 100.0
-LEARNING_RATE = 0.1
-"""Weight of the newest batch in the running mean of how much slower than calibrated the model is."""
+SLOWER_RATE, FASTER_RATE = 0.2, 0.1
+"""Weight of the newest batch in the running mean of how much slower than calibrated the model is. Bad news count more:
+who is let in by an old, better figure comes too late."""
 
 
 def priority_of(given: str) -> str:
@@ -42,9 +49,16 @@ def priority_of(given: str) -> str:
 
 
 def batch_rows(row_ms: float, more_ms: float, rows_max: int) -> int:
-    """How many rows one batch should have, by what the first takes and each further one."""
+    """How many rows one batch should have, by what the first takes and each further one.
+
+    No more than the next request can wait for; and no more than are worth it, so that nobody waits for others' rows where
+    that makes none of them sooner: a batch of n rows gives n / (first + (n - 1) * more) rows a time, at best 1 / more.
+    """
+    more_ms = max(more_ms, 1e-5)
     time_ms = max(BATCH_MS_MAX, BATCH_TIMES_MAX * row_ms)
-    return min(rows_max, 1 + max(0, int((time_ms - row_ms) / max(more_ms, 1e-5))))
+    bearable = 1 + max(0, int((time_ms - row_ms) / more_ms))
+    worth = ceil((1 / BATCH_LOSS_MAX - 1) * max(row_ms + TURN_MS - more_ms, 0.0) / more_ms)
+    return max(1, min(rows_max, bearable, worth))
 
 
 class Admission:
@@ -73,7 +87,8 @@ class Admission:
     def observe(self, rows: int, took_s: float) -> None:
         """A batch of so many rows took so long."""
         ratio = took_s / self.batch_s(max(rows, 1))
-        self.slowness += LEARNING_RATE * (min(max(ratio, SLOWNESS_MIN), SLOWNESS_MAX) - self.slowness)
+        more = min(max(ratio, SLOWNESS_MIN), SLOWNESS_MAX) - self.slowness
+        self.slowness += (SLOWER_RATE if more > 0 else FASTER_RATE) * more
         self.rows_free = self._free()
 
     def batch_s(self, rows: int) -> float:

@@ -6,9 +6,11 @@ what is to be called with the answer. Source of the idea: Little's law.
 """
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sill.core.errors import SillError, Unavailable
@@ -28,6 +30,8 @@ INLINE_BATCH_MS_MAX = 5.0
 CPU_LOOK_EVERY = 16
 """Every so manieth batch is asked what CPU it took, by a clock that costs as much as a small model; the rest by proportion."""
 LANES_MAX = max(1, os.cpu_count() or 1)
+
+_log = logging.getLogger("sill.inference")
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Finish = Callable[[Mapping[str, Any], int], dict[str, Any]]
@@ -59,7 +63,7 @@ class Batcher:
         self._cpu_share = 1.0
         self._is_scheduled = False
         self._wake: Callable[[], None] | None = None
-        self._lanes: set[asyncio.Task[None]] = set()
+        self._lanes: set[asyncio.Future[Outcomes]] = set()
         self.admission = Admission(self._row_ms, self._more_ms, self.rows_max, LANES_MAX)
         self.statistics = Statistics()
 
@@ -187,20 +191,15 @@ class Batcher:
                 self._settle(self._answer(batch, rows))
                 self._running_rows -= rows
                 continue
-            lane = asyncio.get_running_loop().create_task(self._run_in_lane(batch, rows))
+            lane = asyncio.get_running_loop().run_in_executor(None, self._answer, batch, rows)
             self._lanes.add(lane)
-            lane.add_done_callback(self._lane_is_free)
+            lane.add_done_callback(partial(self._lane_is_free, rows))
 
-    async def _run_in_lane(self, batch: list[Waiting], rows: int) -> None:
-        try:
-            self._settle(await asyncio.to_thread(self._answer, batch, rows))
-        finally:
-            self._running_rows -= rows
-
-    def _lane_is_free(self, lane: asyncio.Task[None]) -> None:
+    def _lane_is_free(self, rows: int, lane: asyncio.Future[Outcomes]) -> None:
         self._lanes.discard(lane)
-        if not lane.cancelled():
-            lane.exception()  # seen; `_answer` turns whatever a model raises into answers
+        self._running_rows -= rows
+        if not lane.cancelled():  # as everything is when the loop ends
+            self._settle(lane.result())
         self._turn()
 
     def _runs_inline(self, rows: int) -> bool:
@@ -238,7 +237,10 @@ class Batcher:
             waited_ns = len(batch) * outcome.started_ns - sum([one.came_ns for one in batch])
             self.statistics.executed(outcome.rows, outcome.took_ns, max(waited_ns, 0))
             self.admission.observe(outcome.rows, outcome.took_ns / 1e9)
-            tell(batch, outcome)
+            try:
+                tell(batch, outcome)
+            except Exception:  # a protocol's own fault; the queue goes on
+                _log.exception("a batch of %d could not be told its answers", len(batch))
 
 
 def _failed(error: Exception) -> Unavailable:

@@ -110,7 +110,10 @@ class Plane:
 
         Raises:
             Unauthenticated: none was given, or it is not known, or its time is over.
+            Unavailable: there is no plan yet, so nobody is known.
         """
+        if not self.has_plan:
+            raise Unavailable("there is no serving plan yet.", fix="Try again in a moment.")
         token = self._tokens.get(digest(secret)) if secret else None
         if token is None or (token.expires_us and token.expires_us <= self._clock.now_us()):
             raise Unauthenticated(

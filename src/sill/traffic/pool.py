@@ -13,7 +13,7 @@ from sill.runtimes.port import Runtime, Streams
 from sill.runtimes.types import Signature, TensorSpec
 from sill.traffic.batching import Batcher
 from sill.traffic.tensors import Finisher, Question, finish, form_of, has_rows, plain_way, zero_question
-from sill.traffic.waiting import Answered, Part
+from sill.traffic.waiting import Answered, Packing, Part
 
 WARM_UPS = 5
 PROBE_ROWS = 8
@@ -74,6 +74,7 @@ class Model:
         self._check = Finisher(self.signature)
         self._streams = 0
         self.plain = plain_way(self.signature)
+        self.packing = None if self.plain is None else Packing(self.plain.name, self.plain.dtype, self.plain.inner)
         self.batcher = Batcher(self._run, self._finish, row_ms=0.0, can_batch=False)
         if runtime is not None:
             self.wake(Loaded(runtime=runtime, measures=measure(self.signature, runtime)))

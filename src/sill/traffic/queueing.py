@@ -51,8 +51,10 @@ class FairQueue:
         self._turns += 1
         is_lower = bool(self._lower) and (not self._first or self._turns % LOWER_TURN == 0)
         queues = self._lower if is_lower else self._first
-        if len(queues) == 1 and (every := self._take_all(queues, rows_max, now_s)):
-            return every, sum([one.rows for one in every]), []
+        if len(queues) == 1:
+            batch, rows = self._take_all(queues, rows_max, now_s)
+            if batch:
+                return batch, rows, []
         return self._take_in_turn(queues, rows_max, now_s)
 
     def room_for(self, tenant: str, priority: str) -> None:
@@ -103,7 +105,7 @@ class FairQueue:
         self.requests = self.rows = 0
         return every
 
-    def _take_all(self, queues: Queues, rows_max: int, now_s: float) -> list[Waiting]:
+    def _take_all(self, queues: Queues, rows_max: int, now_s: float) -> tuple[list[Waiting], int]:
         """A lone tenant's whole queue, if it is one batch as it stands; else nothing."""
         ((tenant, queue),) = queues.items()
         form: tuple[Any, ...] | None = queue[0].form
@@ -111,13 +113,13 @@ class FairQueue:
         for one in queue:
             rows += one.rows
             if one.form != form or one.is_cancelled or one.deadline_s <= now_s:
-                return []
+                return [], 0
         if rows > rows_max:
-            return []
+            return [], 0
         del queues[tenant]
         self.requests -= len(queue)
         self.rows -= rows
-        return list(queue)
+        return list(queue), rows
 
     def _take_in_turn(self, queues: Queues, rows_max: int, now_s: float) -> tuple[list[Waiting], int, list[Waiting]]:
         batch: list[Waiting] = []

@@ -94,15 +94,15 @@ class SeenTogether(Value, frozen=True):
 
 
 class Taken(Value, frozen=True, kw_only=True):
-    """What was noted up to now, handed over."""
+    """What was noted up to now, handed over.
+
+    Attributes:
+        requests: how many of them are kept with their payload.
+    """
 
     kept: tuple[Seen | SeenTogether, ...]
     counts: dict[tuple[Any, ...], list[float]]
-
-    @property
-    def requests(self) -> int:
-        """How many are kept with their payload."""
-        return sum(1 if isinstance(seen, Seen) else len(seen.batch) for seen in self.kept)
+    requests: int
 
     def rows(self) -> list[RequestRow]:
         """As rows. For any thread: nothing else holds it any more."""
@@ -123,7 +123,8 @@ class Recorder:
         self._clock = clock
         self._wake = wake
         self._is_awake = False
-        self._kept: deque[Seen | SeenTogether] = deque()
+        self._kept: deque[tuple[Seen | SeenTogether, int, int]] = deque()
+        """With how many requests they are, and their bytes."""
         self._kept_requests = self._kept_bytes = 0
         self._counts: dict[tuple[Any, ...], list[float]] = {}
         self._room = float(KEPT_AT_ONCE_MAX)
@@ -189,13 +190,12 @@ class Recorder:
         kept: list[Seen | SeenTogether] = []
         taken = 0
         while self._kept and taken < limit:
-            seen = self._kept.popleft()
-            taken += 1 if isinstance(seen, Seen) else len(seen.batch)
+            seen, requests, size = self._kept.popleft()
             kept.append(seen)
+            taken += requests
+            self._kept_bytes -= size
         self._kept_requests -= taken
-        if not self._kept:
-            self._kept_bytes = 0
-        return Taken(kept=tuple(kept), counts=counts)
+        return Taken(kept=tuple(kept), counts=counts, requests=taken)
 
     def _rouse(self) -> None:
         if not self._is_awake:
@@ -203,7 +203,7 @@ class Recorder:
             self._wake()
 
     def _keep(self, seen: Seen | SeenTogether, requests: int, rows: int, size: int) -> None:
-        self._kept.append(seen)
+        self._kept.append((seen, requests, size))
         self._kept_requests += requests
         self._kept_bytes += size
         self._room -= rows

@@ -9,6 +9,7 @@ import numpy as np
 from sill.core.errors import InvalidValue, Refused
 from sill.core.names import shorten
 from sill.core.values import Value
+from sill.runtimes.dtypes import BF16, DTYPES, widened
 from sill.runtimes.types import Signature, TensorSpec
 
 ROWS_MAX = 10_000
@@ -17,28 +18,10 @@ FEATURES_LOGGED_MAX = 2_000
 AGREE_RELATIVE = 0.1
 """Two numbers agree when they differ by at most this part of the larger one."""
 TABULAR_INPUT = "input"
+SQUARED_MAX = 4_096
+"""Values whose squares are summed up at once; for more the library wakes threads of its own."""
 
 Array = np.ndarray[Any, Any]
-
-BF16 = np.dtype([("bf16", "<u2")])
-"""Two raw bytes a value, the upper half of an FP32: NumPy has no such number, and as UINT16 it would be mistaken for one."""
-
-TYPES: dict[str, Any] = {
-    "BOOL": np.bool_,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "FP16": np.float16,
-    "BF16": BF16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-    "BYTES": np.object_,
-}
 
 
 class Question(Value, frozen=True, kw_only=True):
@@ -64,20 +47,20 @@ class Prediction(Value, frozen=True, kw_only=True):
 class Plain:
     """The short way to a question: for a model with one input of fixed inner shape, and a tensor that fits as it is."""
 
-    __slots__ = ("_dtype", "_inner", "_name", "_names")
+    __slots__ = ("_names", "dtype", "inner", "name")
 
     def __init__(self, spec: TensorSpec) -> None:
-        self._name = spec.name
+        self.name = spec.name
         self._names = (spec.name, TABULAR_INPUT)
-        self._dtype = np.dtype(TYPES[spec.datatype])
-        self._inner = spec.shape[1:]
+        self.dtype = DTYPES[spec.datatype]
+        self.inner = spec.shape[1:]
 
     def question(self, name: str, array: Array) -> Question | None:
         """The question, or None if `to_question` must look at it."""
         shape = array.shape
-        if array.dtype is not self._dtype or shape[1:] != self._inner or name not in self._names:
+        if array.dtype is not self.dtype or shape[1:] != self.inner or name not in self._names:
             return None
-        return Question(arrays={self._name: array}, rows=shape[0]) if 0 < shape[0] <= ROWS_MAX else None
+        return Question(arrays={self.name: array}, rows=shape[0]) if 0 < shape[0] <= ROWS_MAX else None
 
 
 def plain_way(signature: Signature) -> Plain | None:
@@ -168,7 +151,8 @@ def finish(signature: Signature, raw: Mapping[str, Array], rows: int) -> dict[st
 
 def is_finite(array: Array) -> bool:
     """Whether no value is NaN or infinite. The sum of squares says so at once, unless it is itself too large."""
-    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+    is_small = array.size <= SQUARED_MAX
+    return (is_small and math.isfinite(np.vdot(array, array))) or bool(np.isfinite(array).all())
 
 
 def predictions(signature: Signature, outputs: Mapping[str, Array], rows: int) -> list[Prediction]:
@@ -230,9 +214,9 @@ def zero_question(signature: Signature, rows: int = 1, seed: int | None = None) 
         elif spec.datatype == "BF16":
             arrays[spec.name] = np.zeros(shape, dtype=np.uint16)
         elif random is not None and spec.datatype.startswith("FP"):
-            arrays[spec.name] = random.standard_normal(shape).astype(TYPES[spec.datatype])
+            arrays[spec.name] = random.standard_normal(shape).astype(DTYPES[spec.datatype])
         else:
-            arrays[spec.name] = np.zeros(shape, dtype=TYPES[spec.datatype])
+            arrays[spec.name] = np.zeros(shape, dtype=DTYPES[spec.datatype])
     whole = not has_rows(signature)
     return Question(arrays=arrays, rows=1 if whole else rows, is_whole=whole)
 
@@ -282,7 +266,7 @@ def _fit(spec: TensorSpec, array: Array) -> Array:
 
 def _cast(spec: TensorSpec, name: str, array: Array) -> Array:
     """The array in the model's type, if no value changes its meaning by it: never text to number, nor out of range."""
-    wanted = np.dtype(TYPES[spec.datatype])
+    wanted = DTYPES[spec.datatype]
     if wanted == BF16:
         return _raw(name, array)
     if array.dtype == wanted:
@@ -298,12 +282,6 @@ def _cast(spec: TensorSpec, name: str, array: Array) -> Array:
     if (is_whole and not (cast == array).all()) or (wanted.kind == "f" and not np.isfinite(cast).all()):
         raise InvalidValue(f"input {name!r} holds a value that {spec.datatype} cannot hold.", field=name)
     return cast
-
-
-def widened(array: Array) -> Array:
-    """BF16 as FP32, which holds it exactly."""
-    wide: Array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return wide
 
 
 def _raw(name: str, array: Array) -> Array:

@@ -111,7 +111,7 @@ class Waiting(msgspec.Struct, eq=False):
 
     rows: int
     deadline_s: float
-    done: Callable[[Any], None]
+    done: Callable[[Any], object]
     question: Question | None = None
     group: Group | None = None
     packed: bytes = b""
@@ -152,12 +152,12 @@ def arrays_of(batch: list[Waiting]) -> dict[str, Any]:
 
 def tell(batch: list[Waiting], answered: Answered) -> None:
     """Everybody his rows; those of a group together."""
-    start = 0
+    start, first, is_one = 0, batch[0].group, True
     for one in batch:
         one.start = start
         start += one.rows
-    first = batch[0].group
-    if first is not None and all(one.group is first for one in batch):
+        is_one = is_one and one.group is first
+    if first is not None and is_one:
         first.told(batch, answered)
         return
     groups: dict[int, list[Waiting]] = {}

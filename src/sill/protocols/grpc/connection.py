@@ -6,11 +6,9 @@ breaks a rule ends its stream or the connection with the code the standard has f
 
 import asyncio
 import logging
-from collections import deque
 from struct import Struct
 from typing import Any
 
-from sill.core.errors import SillError
 from sill.protocols.grpc.control import PING_BYTES, PRIORITY_BYTES, Controlled
 from sill.protocols.grpc.frames import (
     ACK,
@@ -36,21 +34,18 @@ from sill.protocols.grpc.frames import (
     ConnectionFault,
     StreamFault,
     frame,
-    goaway,
     long_at,
     rst_stream,
     settings,
     unpadded,
     window_update,
 )
-from sill.protocols.grpc.heads import HttpRefusal, MalformedHead
+from sill.protocols.grpc.heads import MalformedHead
 from sill.protocols.grpc.known_heads import BlockInPieces, KnownHeads
 from sill.protocols.grpc.port import House
 from sill.protocols.grpc.status import CallError, Status
 from sill.protocols.grpc.stream import PREFIX_BYTES, Stream
 
-RESET_KNOWN_MAX = 256
-"""Streams we ended first, for which frames may still be on their way."""
 _MESSAGE_HEAD = Struct(">BL")
 
 _log = logging.getLogger("sill.grpc")
@@ -75,7 +70,6 @@ class Connection(Controlled, asyncio.Protocol):
         """A head that continues."""
         self._window_in = self.limits.connection_window_bytes
         self._owed = 0
-        self._reset_by_us: deque[int] = deque(maxlen=RESET_KNOWN_MAX)
         self._skipped_ids = False
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -181,7 +175,7 @@ class Connection(Controlled, asyncio.Protocol):
         try:
             head.method.message(stream, data[start + PREFIX_BYTES : stop])
         except Exception as raised:
-            self._fail(stream, raised)
+            self.fail(stream, raised)
         return True
 
     def _guarded(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:
@@ -200,7 +194,7 @@ class Connection(Controlled, asyncio.Protocol):
             else:
                 self.control(kind, flags, stream_id, content)
         except StreamFault as fault:
-            self._reset(fault.stream_id, fault.code)
+            self.reset(fault.stream_id, fault.code)
 
     def _data(self, flags: int, stream_id: int, content: bytes) -> None:
         if stream_id == 0:
@@ -222,13 +216,13 @@ class Connection(Controlled, asyncio.Protocol):
         except StreamFault:
             raise
         except Exception as raised:
-            self._fail(stream, raised)
+            self.fail(stream, raised)
 
     def _late(self, stream_id: int, stream: Stream | None) -> None:
         """DATA where none may be."""
         if stream_id > self.last_stream_id or not stream_id & 1:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "DATA for a stream that was not opened")
-        if stream is None and stream_id in self._reset_by_us:
+        if stream is None and stream_id in self.reset_by_us:
             return  # it was on its way when we ended the stream
         self.meter.noise()
         raise StreamFault(stream_id, Code.STREAM_CLOSED)
@@ -266,7 +260,7 @@ class Connection(Controlled, asyncio.Protocol):
         try:
             head = self._heads.read(block)
         except MalformedHead:
-            self._reset(stream_id, Code.PROTOCOL_ERROR)
+            self.reset(stream_id, Code.PROTOCOL_ERROR)
             return
         if stream_id > self.last_allowed_id:
             self.transport.write(rst_stream(stream_id, Code.REFUSED_STREAM))
@@ -278,12 +272,12 @@ class Connection(Controlled, asyncio.Protocol):
         stream = self.streams[stream_id] = Stream(self, stream_id, head)
         if head.refusal is not None:
             stream.has_ended = is_last
-            self._refuse(stream, head.refusal)
+            self.refuse(stream, head.refusal)
         elif is_last:
             try:
                 stream.ended()
             except Exception as raised:
-                self._fail(stream, raised)
+                self.fail(stream, raised)
 
     def _trailers(self, stream_id: int, block: bytes, *, is_last: bool) -> None:
         if stream_id == 0 or not stream_id & 1:
@@ -291,7 +285,7 @@ class Connection(Controlled, asyncio.Protocol):
         stream = self.streams.get(stream_id)
         is_sound = self._heads.read_trailers(block)
         if stream is None:
-            if stream_id in self._reset_by_us:
+            if stream_id in self.reset_by_us:
                 return
             code = Code.PROTOCOL_ERROR if self._skipped_ids else Code.STREAM_CLOSED
             raise ConnectionFault(code, "HEADERS for a stream that is over")
@@ -304,60 +298,9 @@ class Connection(Controlled, asyncio.Protocol):
         except StreamFault:
             raise
         except Exception as raised:
-            self._fail(stream, raised)
+            self.fail(stream, raised)
 
-    # What ends calls and connections.
-
-    def _refuse(self, stream: Stream, refusal: CallError | HttpRefusal) -> None:
-        if isinstance(refusal, HttpRefusal):
-            self.send_http(stream, refusal.status)
-        else:
-            stream.fail(refusal)
-
-    def _fail(self, stream: Stream, raised: Exception) -> None:
-        """The edge of a call: whatever happened becomes its status."""
-        if not isinstance(raised, CallError | SillError):
-            _log.error("%s failed", stream.head.path, exc_info=raised)
-            raised = CallError(Status.INTERNAL, "internal: something went wrong inside.")
-        self._tell_cancelled(stream)
-        stream.fail(raised)
-
-    def _reset(self, stream_id: int, code: Code) -> None:
-        self.meter.noise()
-        self._reset_by_us.append(stream_id)
-        self.transport.write(rst_stream(stream_id, code))
-        stream = self.streams.pop(stream_id, None)
-        if stream is not None:
-            self.cancel(stream)
-
-    def cancel(self, stream: Stream) -> None:
-        """Nobody waits for it any more."""
-        was_over = stream.is_over
-        stream.free()
-        self.forget_waiting(stream)
-        if not was_over:
-            self._tell_cancelled(stream)
-        self.idle_tick = self.house.tick
-
-    def _tell_cancelled(self, stream: Stream) -> None:
-        method = stream.head.method
-        if method is not None and stream.state is not None:
-            try:
-                method.cancelled(stream)
-            except Exception:
-                _log.exception("taking back %s failed", stream.head.path)
-
-    def closed_early(self, stream_id: int) -> None:
-        """We answered before the client had sent all: it may stop."""
-        self._reset_by_us.append(stream_id)
-        self.transport.write(rst_stream(stream_id, Code.NO_ERROR))
-
-    def end(self, code: Code, why: str = "") -> None:
-        """Say why, and hang up."""
-        if not self.is_ended:
-            self.is_ended = True
-            self.transport.write(goaway(self.last_stream_id, code, why))
-            self.transport.close()
+    # Windows and time.
 
     def _count_window(self, size: int) -> None:
         """So much of the connection's window was used. It is given back at once: what is kept is bounded elsewhere."""
@@ -393,4 +336,4 @@ class Connection(Controlled, asyncio.Protocol):
             late = CallError(Status.DEADLINE_EXCEEDED, "the message comes too slowly.")
             for stream in list(self.streams.values()):
                 if stream.is_slow((tick - stream.began_tick) * tick_s):
-                    self._fail(stream, late)
+                    self.fail(stream, late)

@@ -1,5 +1,6 @@
 """Frames of a connection that carry no call: settings, pings, windows, and calls that are taken back."""
 
+from sill.protocols.grpc.ending import Ending
 from sill.protocols.grpc.frames import (
     ACK,
     GOAWAY,
@@ -16,14 +17,12 @@ from sill.protocols.grpc.frames import (
     long_at,
 )
 from sill.protocols.grpc.port import House
-from sill.protocols.grpc.sending import Sending
-from sill.protocols.grpc.stream import Stream
 
 PING_BYTES = 8
 PRIORITY_BYTES = 5
 
 
-class Controlled(Sending):
+class Controlled(Ending):
     """Windows and settings are the client's; `Sending` keeps to them.
 
     Attributes:
@@ -35,10 +34,6 @@ class Controlled(Sending):
         super().__init__(house)
         self.has_settings = False
         self.ping_tick = -1
-
-    def cancel(self, stream: Stream) -> None:
-        """The client took a call back."""
-        raise NotImplementedError
 
     def control(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:
         """Deal with one.

@@ -11,15 +11,10 @@ import numpy as np
 
 from sill.core.errors import InvalidValue
 from sill.core.names import shorten
-from sill.protocols.oip.tensors import BF16, FLOATS, INTEGERS, count_of
+from sill.protocols.oip.tensors import count_of
 from sill.protocols.oip.types import RequestInput
+from sill.runtimes.dtypes import LITTLE
 
-KINDS: dict[str, Any] = {
-    "BOOL": np.dtype(np.bool_),
-    "FP16": np.dtype("<f2"),
-    "BF16": BF16,
-    **{name: np.dtype(kind).newbyteorder("<") for name, kind in (INTEGERS | FLOATS).items()},
-}
 _LENGTH = struct.Struct("<I")
 
 Array = np.ndarray[Any, Any]
@@ -28,7 +23,7 @@ Array = np.ndarray[Any, Any]
 def read_binary(given: RequestInput, content: memoryview) -> Array:
     """The tensor as an array of its shape, over the request's own bytes where the type allows it.
 
-    BYTES become an array of `str` objects, or `bytes` where they are no UTF-8; BF16 stays raw, as `BF16`.
+    BYTES become an array of `str` objects, or `bytes` where they are no UTF-8; BF16 stays raw, as `dtypes.BF16`.
 
     Raises:
         InvalidValue: the bytes are not as many as shape and datatype say.
@@ -38,7 +33,7 @@ def read_binary(given: RequestInput, content: memoryview) -> Array:
     count = count_of(given, len(content))
     if given.datatype == "BYTES":
         return _texts(given, content, count).reshape(given.shape)
-    kind = KINDS[given.datatype]
+    kind = LITTLE[given.datatype]
     if len(content) != count * kind.itemsize:
         raise _wrong(
             given, f"{len(content)} bytes, and shape {list(given.shape)} of {given.datatype} is {count * kind.itemsize}"

@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 
 from sill.core.errors import InvalidValue
-from sill.protocols.oip.binary import KINDS, read_binary, write_binary
+from sill.protocols.oip.binary import read_binary, write_binary
 from sill.protocols.oip.codec import Inference
 from sill.protocols.oip.tensors import FLOATS, INTEGERS, datatype_of, write_tensor
 from sill.protocols.oip.types import RequestInput
+from sill.runtimes.dtypes import LITTLE
 
 _LISTS: dict[str, Any] = {name: msgspec.json.Decoder(list[float]) for name in FLOATS} | {
     name: msgspec.json.Decoder(list[int]) for name in INTEGERS
@@ -61,7 +62,7 @@ class Form:
         self._given = given
         self.name = given.name
         self.shape = given.shape
-        kind = KINDS[given.datatype]
+        kind = LITTLE[given.datatype]
         self.dtype = kind if kind.names else np.dtype(kind.str)  # the machine's own where it is the same
         self._before = before
         self._behind = behind
@@ -96,10 +97,6 @@ class Form:
             except InvalidValue:
                 return None
         return content
-
-    def array(self, packed: bytes) -> Array:
-        """What was read, as an array."""
-        return np.frombuffer(packed, self.dtype).reshape(self.shape)
 
 
 def form_of(request: Inference, body: bytes, header_bytes: int | None) -> Form | None:
@@ -181,6 +178,14 @@ def _written(
     return (b"".join((header, *binary)), len(header)) if binary else (header, None)
 
 
+def binary_rows(array: Array, rows: int) -> Callable[[int], bytes]:
+    """What gives the bytes of `rows` rows from a place on. Those of numbers are written once for all."""
+    if array.dtype.kind in "OUS":
+        return lambda start: write_binary(array[start : start + rows])
+    content, size = write_binary(array), array[:1].nbytes
+    return lambda start: content[start * size : (start + rows) * size]
+
+
 def row_texts(name: str, array: Array) -> list[bytes]:
     """The values of each row in JSON, flat, without brackets. Numbers of a whole batch are written at once.
 
@@ -218,7 +223,4 @@ class _Output:
             if listed is None:
                 listed = texts[self.name] = row_texts(self.name, array)
             return listed.__getitem__ if rows == 1 else lambda start: b",".join(listed[start : start + rows])
-        if array.dtype.kind in "OUS":
-            return lambda start: write_binary(array[start : start + rows])
-        content, size = write_binary(array), array[:1].nbytes
-        return lambda start: content[start * size : (start + rows) * size]
+        return binary_rows(array, rows)

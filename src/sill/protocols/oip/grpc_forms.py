@@ -4,54 +4,54 @@ The same idea as `forms`, for messages: what stands around the tensors' bytes wa
 first. A message is of a form when it is as long, and those bytes are the very same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from sill.protocols.oip.binary import KINDS, write_binary
+from sill.protocols.oip.forms import binary_rows
 from sill.protocols.oip.grpc_answers import write_parameters
 from sill.protocols.oip.grpc_requests import GrpcInference
 from sill.protocols.oip.tensors import datatype_of
 from sill.protocols.protobuf import varint, write_bytes, write_numbers, write_text
+from sill.runtimes.dtypes import LITTLE
 
 ID_FIELD = 3 << 3 | 2
 ID_LENGTH_MAX = 127
-PLAIN = frozenset(KINDS) - {"BOOL", "BF16"}
+PLAIN = frozenset(LITTLE) - {"BOOL", "BF16"}
 """Datatypes of which every pattern of bits is a value."""
 
 Array = np.ndarray[Any, Any]
 
 
 class GrpcForm:
-    """A request that was read, with raw tensors whose numbers may differ.
+    """A request that was read, with one raw tensor whose numbers may differ.
 
     Args:
         message: as it came.
         asked: what was read in it.
-        spans: where each tensor's bytes begin and end in the message without its id.
+        span: where the tensor's bytes begin and end in the message without its id.
         id_at: where the id begins, with its tag; -1 for none.
     """
 
-    __slots__ = ("_glue", "_head", "_id_at", "_size", "_tensors", "asked")
+    __slots__ = ("_before", "_behind", "_head", "_id_at", "_size", "_start", "_stop", "asked", "dtype", "name", "shape")
 
-    def __init__(self, message: bytes, asked: GrpcInference, spans: list[tuple[int, int]], id_at: int) -> None:
+    def __init__(self, message: bytes, asked: GrpcInference, span: tuple[int, int], id_at: int) -> None:
         self.asked = asked
+        (given,) = asked.request.inputs
+        self.name = given.name
+        self.shape = given.shape
+        self.dtype = np.dtype(LITTLE[given.datatype].str)  # the machine's own where it is the same
         self._id_at = id_at
         self._head = message[: id_at + 1] if id_at >= 0 else b""
         plain = _without_id(message, id_at)[0] if id_at >= 0 else message
         self._size = len(plain)
-        edges = [0, *(edge for span in spans for edge in span), len(plain)]
-        places = zip(edges[0::2], edges[1::2], strict=True)
-        self._glue = [(plain[start:stop], start, stop) for start, stop in places if stop > start]
-        self._tensors = [
-            (given.name, KINDS[given.datatype], prod(given.shape), start, given.shape)
-            for given, (start, _) in zip(asked.request.inputs, spans, strict=True)
-        ]
+        self._start, self._stop = span
+        self._before, self._behind = plain[: self._start], plain[self._stop :]
 
-    def read(self, message: bytes) -> tuple[str, dict[str, Array]] | None:
-        """Id and tensors, or None if the message is not of this form."""
+    def read(self, message: bytes) -> tuple[str, bytes] | None:
+        """Id and the tensor's bytes, or None if the message is not of this form."""
         request_id = ""
         if self._id_at >= 0:
             if not message.startswith(self._head):
@@ -60,15 +60,9 @@ class GrpcForm:
             if not content.isalnum():
                 return None  # the long way says whether it may be one
             request_id = content.decode()
-        if len(message) != self._size:
+        if len(message) != self._size or not message.startswith(self._before) or not message.endswith(self._behind):
             return None
-        for glue, start, stop in self._glue:
-            if message[start:stop] != glue:
-                return None
-        return request_id, {
-            name: np.frombuffer(message, kind, count, start).reshape(shape)
-            for name, kind, count, start, shape in self._tensors
-        }
+        return request_id, message[self._start : self._stop]
 
 
 def _without_id(message: bytes, at: int) -> tuple[bytes, bytes]:
@@ -80,28 +74,21 @@ def _without_id(message: bytes, at: int) -> tuple[bytes, bytes]:
 def form_of(message: bytes, asked: GrpcInference) -> GrpcForm | None:
     """The form of a message that was read; None if it has none that could be recognised."""
     request = asked.request
-    is_plain = all(one.datatype in PLAIN and prod(one.shape) for one in request.inputs)
-    if not asked.raw or not is_plain or request.entity or any(one.classes for one in request.outputs):
+    if len(request.inputs) != 1 or len(asked.raw) != 1 or request.entity or any(one.classes for one in request.outputs):
         return None
-    id_at = -1
+    (given,), (content,) = request.inputs, asked.raw
+    if given.datatype not in PLAIN or not prod(given.shape):
+        return None
+    id_at, id_size = -1, 0
     if request.id:
         field = write_text(3, request.id)
-        id_at = message.find(field)
-        if (
-            len(field) > ID_LENGTH_MAX
-            or not request.id.isascii()
-            or not request.id.isalnum()
-            or message.count(field) > 1
-        ):
+        id_at, id_size = message.find(field), len(field)
+        is_plain = request.id.isascii() and request.id.isalnum()
+        if id_size > ID_LENGTH_MAX or not is_plain or message.count(field) > 1:
             return None
-    id_size = len(write_text(3, request.id))
-    base = _address(message)
-    spans = []
-    for content in asked.raw:
-        start = _address(content) - base
-        start -= id_size if 0 <= id_at < start else 0
-        spans.append((start, start + len(content)))
-    return GrpcForm(message, asked, spans, id_at) if spans == sorted(spans) else None
+    start = _address(content) - _address(message)
+    start -= id_size if 0 <= id_at < start else 0
+    return GrpcForm(message, asked, (start, start + len(content)), id_at)
 
 
 def _address(content: bytes | memoryview) -> int:
@@ -110,36 +97,47 @@ def _address(content: bytes | memoryview) -> int:
 
 
 class GrpcAnswerForm:
-    """What stays the same in the answers of one model version to one form of request."""
+    """What stays the same in the answers of one model version to one form of request.
 
-    __slots__ = ("_middle", "_names", "_opening", "_outputs", "_shapes")
+    Args:
+        example: an answer's outputs, for their types and inner shapes.
+        rows: of every answer.
+    """
+
+    __slots__ = ("_middle", "_names", "_opening", "_rows")
 
     def __init__(
-        self, name: str, version: int, parameters: Mapping[str, Any], asked: GrpcInference, outputs: Mapping[str, Array]
+        self,
+        name: str,
+        version: int,
+        parameters: Mapping[str, Any],
+        asked: GrpcInference,
+        example: Mapping[str, Array],
+        rows: int,
     ) -> None:
-        self._opening = write_text(1, name) + write_text(2, str(version))
-        self._middle = write_parameters(4, parameters)
-        self._names = [want.name for want in asked.request.wanted(outputs)]
-        self._shapes: list[tuple[int, ...]] = []
-        self._outputs = b""
-
-    def write(self, request_id: str, outputs: Mapping[str, Array]) -> bytes:
-        """The answer with these outputs."""
-        names = self._names
-        shapes = [outputs[name].shape for name in names]
-        if shapes != self._shapes:
-            self._shapes = shapes
-            self._outputs = self._middle + b"".join(
-                write_bytes(
-                    5,
-                    write_text(1, name)
-                    + write_text(2, datatype_of(outputs[name]))
-                    + write_numbers(3, outputs[name].shape),
-                )
-                for name in names
+        self._rows = rows
+        self._names = [want.name for want in asked.request.wanted(example)]
+        self._opening = write_text(1, name) + write_text(2, str(version)) + b"\x1a"
+        self._middle = write_parameters(4, parameters) + b"".join(
+            write_bytes(
+                5,
+                write_text(1, name)
+                + write_text(2, datatype_of(example[name]))
+                + write_numbers(3, (rows, *example[name].shape[1:])),
             )
-        pieces = [self._opening, b"\x1a", varint(len(request_id)), request_id.encode(), self._outputs]
-        for name in names:
-            content = write_binary(outputs[name])
-            pieces += (b"2", varint(len(content)), content)
-        return b"".join(pieces)
+            for name in self._names
+        )
+
+    def over(self, outputs: Mapping[str, Array]) -> Callable[[bytes, int], bytes]:
+        """What writes the answers of one batch, each from its id and its first row there."""
+        opening, middle = self._opening, self._middle
+        every = [binary_rows(outputs[name], self._rows) for name in self._names]
+
+        def write(request_id: bytes, start: int) -> bytes:
+            pieces = [opening, varint(len(request_id)), request_id, middle]
+            for values in every:
+                content = values(start)
+                pieces += (b"2", varint(len(content)), content)
+            return b"".join(pieces)
+
+        return write

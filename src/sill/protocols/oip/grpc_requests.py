@@ -13,9 +13,10 @@ from sill.core.errors import InvalidValue, UnsupportedType
 from sill.core.names import shorten
 from sill.core.values import Value
 from sill.protocols import protobuf
-from sill.protocols.oip.binary import KINDS, read_binary
+from sill.protocols.oip.binary import read_binary
 from sill.protocols.oip.codec import INPUTS_MAX, OUTPUTS_MAX, Inference, check, checked
 from sill.protocols.oip.types import InferRequest, RequestInput, RequestOutput
+from sill.runtimes.dtypes import LITTLE
 
 PARAMETERS_MAX = 1_000
 """Parameters of one request, its inputs and outputs together."""
@@ -251,7 +252,7 @@ def _raw_numbers(tensor: RequestInput, field: protobuf.Field) -> bytes:
         values = unpack_varints(field.content)
     else:
         values = np.array([protobuf.number(field)], dtype=np.uint64)
-    kind = KINDS[tensor.datatype]
+    kind = LITTLE[tensor.datatype]
     if tensor.datatype == "BOOL":
         return bytes((values != 0).tobytes())
     if kind.kind == "i":

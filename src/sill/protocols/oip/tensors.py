@@ -9,6 +9,7 @@ import numpy as np
 from sill.core.errors import InvalidValue, TooLarge, UnsupportedType
 from sill.core.names import shorten
 from sill.protocols.oip.types import RequestInput, ResponseOutput
+from sill.runtimes.dtypes import DTYPES, NAMES, widened
 
 RANK_MAX = 8
 TENSOR_BYTES_MAX = 64 * 1024 * 1024
@@ -16,26 +17,11 @@ TENSOR_BYTES_MAX = 64 * 1024 * 1024
 BYTES_PER_TEXT = 8
 """What a text counts for in `TENSOR_BYTES_MAX`, besides its characters, which the body limit holds."""
 
-INTEGERS: dict[str, Any] = {
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-}
-FLOATS: dict[str, Any] = {"FP32": np.float32, "FP64": np.float64}
+INTEGERS = {name: kind for name, kind in DTYPES.items() if kind.kind in "iu"}
+FLOATS = {name: DTYPES[name] for name in ("FP32", "FP64")}
 BINARY_ONLY = ("FP16", "BF16")
 """The protocol gives these no JSON form on the way in; on the way out they are numbers, which hold them exactly."""
-BF16 = np.dtype([("bf16", "<u2")])
-"""See `traffic.tensors.BF16`: the same type."""
-
-ITEM_BYTES = {"BOOL": 1, "FP16": 2, "BF16": 2, "BYTES": BYTES_PER_TEXT} | {
-    k: np.dtype(v).itemsize for k, v in (INTEGERS | FLOATS).items()
-}
-_ARRAYS: dict[str, Any] = {"BOOL": np.bool_, "BYTES": object} | INTEGERS | FLOATS
+ITEM_BYTES = {name: kind.itemsize for name, kind in DTYPES.items()} | {"BYTES": BYTES_PER_TEXT}
 _ITEMS: dict[str, type] = {"BOOL": bool, "BYTES": str} | dict.fromkeys(INTEGERS, int) | dict.fromkeys(FLOATS, float)
 
 
@@ -92,7 +78,7 @@ def write_tensor(name: str, array: "np.ndarray[Any, Any]") -> ResponseOutput:
     datatype = datatype_of(array)
     flat = array.reshape(-1)
     if datatype == "BF16":
-        flat = (flat.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        flat = widened(flat)
     data = [_text(name, value) for value in flat.tolist()] if datatype == "BYTES" else flat.tolist()
     return ResponseOutput(name=name, datatype=datatype, shape=array.shape, data=data)
 
@@ -104,17 +90,11 @@ def datatype_of(array: "np.ndarray[Any, Any]") -> str:
         UnsupportedType: it has none.
     """
     kind = array.dtype
-    if kind == np.bool_:
-        return "BOOL"
     if kind.kind in "OUS":
         return "BYTES"
-    if kind == np.float16:
-        return "FP16"
-    if kind == BF16:
-        return "BF16"
-    for name, known in (INTEGERS | FLOATS).items():
-        if kind == known:
-            return name
+    found = NAMES.get(kind)
+    if found is not None:
+        return found
     raise UnsupportedType(
         f"an output of type {kind} has no form in the protocol.", fix="Export the model with plain types."
     )
@@ -178,7 +158,7 @@ def as_array(given: RequestInput, values: list[Any]) -> "np.ndarray[Any, Any]":
         InvalidValue: one lies outside the datatype.
     """
     if not values:
-        return np.empty(0, dtype=_ARRAYS[given.datatype])
+        return np.empty(0, dtype=DTYPES[given.datatype])
     if given.datatype == "BYTES":
         texts = np.empty(len(values), dtype=object)
         texts[:] = values

@@ -2,7 +2,21 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Row, Table, Text, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Row,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from sill.core.errors import Conflict, NotFound, Refused
 from sill.core.names import shorten
@@ -44,6 +58,10 @@ counters = Table(
     Column("last", BigInteger, nullable=False),
 )
 """The highest id each project has given so far, so that one that is gone does not come back as another experiment."""
+_PLACE = select(experiments.c.number, experiments.c.artifact_location, experiments.c.lifecycle).where(
+    experiments.c.project == bindparam("of"), experiments.c.name == bindparam("named")
+)
+"""Made once: to put a statement together takes longer than to run it."""
 
 
 def find(connection: Connection, project: str, number: int) -> Experiment | None:
@@ -146,6 +164,19 @@ def ensure(tx: Tx, project: str, name: str, actor_id: str) -> Experiment:
     ensure_default(tx, project, actor_id)
     found = find_by_name(tx.connection, project, name)
     return rules.check_active(found) if found else create(tx, project, name, "", {}, actor_id)
+
+
+def place(tx: Tx, project: str, name: str, actor_id: str) -> tuple[str, str]:
+    """Id and artifact location of the experiment that runs of ours name: `ensure`, in one look where it is there.
+
+    Raises:
+        InvalidValue: it was deleted.
+    """
+    row = tx.execute(_PLACE, {"of": project, "named": rules.canonical(name)}).first()
+    if row is not None and row.lifecycle == Lifecycle.ACTIVE.value:
+        return str(row.number), row.artifact_location
+    found = ensure(tx, project, name, actor_id)
+    return found.id, found.artifact_location
 
 
 def change(tx: Tx, experiment: Experiment, **fields: Any) -> Experiment:

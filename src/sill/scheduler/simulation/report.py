@@ -38,6 +38,9 @@ def report(outcome: Outcome) -> Report:
         preempted=preemptions / len(records) if records else 0.0,
         lost_device_h=sum(record.lost_s * record.devices for record in records) / 3600,
         slowed_device_h=sum(record.slowed_s * record.devices for record in records) / 3600,
+        cost_usd=outcome.usd,
+        energy_kwh=outcome.energy_wh / 1e3,
+        carbon_kg=outcome.carbon_g / 1e3,
         fairness_jain=jain(_slowdowns_by_owner(records)),
         by_size=tuple(_size_classes(records)),
     )

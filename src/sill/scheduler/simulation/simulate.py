@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from sill.scheduler.decide import choose
 from sill.scheduler.elastic import sizes_of
 from sill.scheduler.folding import happen
+from sill.scheduler.simulation.meter import Meter
 from sill.scheduler.simulation.types import Outcome, Record, Workload
 from sill.scheduler.state import State
 from sill.scheduler.types import (
@@ -40,6 +41,7 @@ class _Life:
     """What the simulator knows of one job."""
 
     __slots__ = (
+        "accelerator",
         "attempt",
         "began_us",
         "ended_us",
@@ -71,6 +73,7 @@ class _Life:
         self.total_us = max(round(runtime_s * SECOND_US), 1)
         self.left_us = self.total_us
         self.attempt = 0
+        self.accelerator = ""
         self.began_us = -1
         self.started_us = -1
         self.ended_us = -1
@@ -116,7 +119,7 @@ class Simulation:
         self._horizon_us = round(horizon_s * SECOND_US)
         self._keeps = keep_journal
         self._number = 0
-        self._busy_us = 0.0
+        self._meter = Meter(workload)
         self._events = self._decisions = self._actions = 0
         self._slowest_s = 0.0
 
@@ -151,7 +154,7 @@ class Simulation:
             _, number, job_id, attempt = heappop(self._ends)
             life = self._lives[job_id]
             if life.ends == number and life.began_us >= 0:
-                self._busy_us += (now_us - life.began_us) * life.held
+                self._meter.add(life.accelerator, life.held, life.began_us, now_us)
                 life.slowed_us += round(life.left_us / life.speed * (life.slow - 1))
                 life.began_us, life.left_us, life.ended_us = -1, 0, now_us
                 yield Ended(job_id=job_id, attempt=attempt)
@@ -187,7 +190,7 @@ class Simulation:
 
     def _start(self, action: Start, now_us: int) -> None:
         life = self._lives[action.job_id]
-        life.attempt = action.attempt
+        life.attempt, life.accelerator = action.attempt, action.accelerator
         if life.started_us < 0:
             life.started_us = now_us
         self._seat(life, action.slots, now_us)
@@ -216,7 +219,7 @@ class Simulation:
         ran_us = max(now_us - life.began_us - self._restart_us(life), 0)
         worked_us = round(ran_us * life.speed / life.slow)
         life.slowed_us += round(ran_us * (1 - 1 / life.slow))
-        self._busy_us += (now_us - life.began_us) * life.held
+        self._meter.add(life.accelerator, life.held, life.began_us, now_us)
         return worked_us
 
     def _stop(self, action: Preempt, now_us: int) -> None:
@@ -256,11 +259,14 @@ class Simulation:
             records=tuple(_record(life) for life in done),
             left=len(self._lives) - len(done),
             devices=devices or sum(machine.spec.cpus for machine in machines),
-            busy_s=self._busy_us / SECOND_US,
+            busy_s=self._meter.busy_us / SECOND_US,
             events=self._events,
             decisions=self._decisions,
             actions=self._actions,
             slowest_s=self._slowest_s,
+            usd=self._meter.usd,
+            energy_wh=self._meter.energy_wh,
+            carbon_g=self._meter.carbon_g,
         )
 
 

@@ -13,6 +13,8 @@ class Workload(Value, frozen=True, kw_only=True):
     runtimes_s: tuple[float, ...]
     """Seconds of work of each job, in the order of `jobs`."""
     queues: tuple[Queue, ...] = ()
+    carbon_g_per_kwh: tuple[float, ...] = ()
+    """Of each hour from time 0 on; what comes after is as the last day. Empty for unknown."""
     slowdowns: tuple[dict[str, float], ...] = ()
     """Of each job, what `Job.slowdowns` means, whether or not the scheduler is told; run times are those without any."""
     events: tuple[tuple[int, Event], ...] = ()
@@ -63,6 +65,10 @@ class Outcome(Value, frozen=True, kw_only=True):
     actions: int
     slowest_s: float
     """Longest decision, if a clock was given; else 0."""
+    usd: float = 0.0
+    """Money and energy of the devices held, by the price and power of their types."""
+    energy_wh: float = 0.0
+    carbon_g: float = 0.0
 
 
 class SizeClass(Value, frozen=True, kw_only=True):
@@ -100,6 +106,9 @@ class Report(Value, frozen=True, kw_only=True):
     lost_device_h: float
     slowed_device_h: float
     """Device-hours held for longer because workers were apart."""
+    cost_usd: float
+    energy_kwh: float
+    carbon_kg: float
     fairness_jain: float
     """Jain's index of mean slowdowns by user (by queue without users): 1 is equal."""
     by_size: tuple[SizeClass, ...]
@@ -151,3 +160,31 @@ class WhatIfReport(Value, frozen=True, kw_only=True):
     queues: tuple[QueueDifference, ...]
     waited_mean_s: float = 0.0
     added_usd_per_h: float = 0.0
+
+
+class ShadowDifference(Value, frozen=True, kw_only=True):
+    """A decision of one policy alone: `start` or `stop` of a run, by the policy that decides (`is_ours`) or its shadow."""
+
+    at_us: int
+    run_id: str
+    what: str
+    is_ours: bool
+
+
+class ShadowReport(Value, frozen=True, kw_only=True):
+    """What the shadow policy would have done where the other decided.
+
+    Attributes:
+        compared: decisions at which anything waited.
+        same, ours, theirs: starts and stops of both, of the policy that decides alone, and of its shadow alone.
+        last: the newest differences.
+    """
+
+    policy: str
+    shadow: str
+    since_us: int
+    compared: int
+    same: int
+    ours: int
+    theirs: int
+    last: tuple[ShadowDifference, ...]

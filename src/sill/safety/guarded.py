@@ -1,0 +1,219 @@
+"""One HTTP/1.1 connection whose slow, greedy or malformed requests end: uvicorn's protocol with a clock and counters."""
+
+import asyncio
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from sill.core.errors import HeadersTooLarge, InvalidValue, SillError, TooLarge
+from sill.safety.gate import SECURITY_HEADERS, problem_body
+from sill.safety.gate_body import PIECE_BYTES_EXPECTED
+
+
+class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient the listener is with one connection.
+
+    Attributes:
+        head_seconds_max: from the connection, or the end of the last answer, to the end of the next head.
+        head_bytes_max, head_count_max: of one head with its trailers, before the gate even sees it.
+        chunks_max: chunks of one body.
+        silent_bytes_max: bytes that are neither head nor body, such as chunk extensions.
+        idle_per_address_max: connections of one address that wait for a head; the oldest is closed beyond that.
+        keep_alive_seconds: an unused connection is closed after that.
+        stalled_seconds_max: a client that reads nothing is cut off after that.
+        connections_max: at once; more are answered 503.
+        leaving_seconds: when the server is told to end, an unused connection may bring one more request for so long,
+            whose answer says that it is the last; 0 to close it at once, though a request may be on its way.
+        looks_first: ask the system before each answer of the short way whether the client is there still. A client that
+            left while this process stood still is known of only after its request was read.
+    """
+
+    head_seconds_max: float = 10.0
+    head_bytes_max: int = 64 * 1024
+    head_count_max: int = 1_000
+    chunks_max: int = 65_536
+    silent_bytes_max: int = 64 * 1024
+    idle_per_address_max: int = 64
+    keep_alive_seconds: int = 5
+    stalled_seconds_max: float = 60.0
+    connections_max: int = 2_000
+    leaving_seconds: float = 0.0
+    looks_first: bool = False
+
+
+class Guarded(HttpToolsProtocol):
+    """uvicorn's httptools protocol with a clock on the head and counters on what arrives.
+
+    `_rules` and `_idle` are set on a subclass for each configuration.
+    """
+
+    _rules: ListenerLimits
+    _idle: "IdleConnections"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._refusal: SillError | None = None
+        self._head_is_open = True
+        self._head_bytes = 0
+        self._head_count = 0
+        self._chunks = 0
+        self._body_bytes = 0
+        self._silent_bytes = 0
+        self._is_leaving = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        self._stop_stall_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.parser is None or self.transport.is_closing():
+            return  # cut off while more was on its way
+        self._silent_bytes += len(data)
+        super().data_received(data)
+        # A head in progress is counted by its bytes: one endless line never becomes a header.
+        limit = self._rules.head_bytes_max if self._head_is_open else self._rules.silent_bytes_max
+        if self._silent_bytes > limit + len(data) and not self.transport.is_closing():
+            self._refuse(
+                HeadersTooLarge(f"the head of the request has more than {limit:,} bytes.")
+                if self._head_is_open
+                else InvalidValue("the body has more framing than content.")
+            )
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = self._head_count = self._chunks = self._body_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_count += 1
+        self._head_bytes += len(name) + len(value)
+        if self._head_count > self._rules.head_count_max or self._head_bytes > self._rules.head_bytes_max:
+            # Also for trailers, which uvicorn keeps in the same list. httptools turns this into a parser error.
+            self._refuse(HeadersTooLarge("the request has too many headers, or too large ones."))
+            raise ValueError("too many headers")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_is_open = False
+        self._silent_bytes = 0
+        self._stop_head_timer()
+        super().on_headers_complete()
+        if self._is_leaving:
+            self.cycle.keep_alive = False
+
+    def on_chunk_header(self) -> None:
+        """Called by httptools for each chunk."""
+        self._chunks += 1
+        if self._chunks > self._rules.chunks_max + self._body_bytes // PIECE_BYTES_EXPECTED:
+            self._refuse(
+                TooLarge(f"the body came in more than {self._rules.chunks_max:,} chunks.", fix="Send larger chunks.")
+            )
+            raise ValueError("too many chunks")
+
+    def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._silent_bytes = 0
+        self._head_is_open = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # A pipelined request may be under way already; its head was in time.
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self._await_head()
+
+    def shutdown(self) -> None:
+        """Called when the server is told to end."""
+        if self._rules.leaving_seconds and not self._is_leaving and (not self.cycle or self.cycle.response_complete):
+            self._is_leaving = True
+            self.loop.call_later(self._rules.leaving_seconds, self.shutdown)
+        else:
+            super().shutdown()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(self._rules.stalled_seconds_max, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_stall_timer()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when the parser gave up; answered in our form."""
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        if self.pipeline or (is_busy and self.cycle.response_started):
+            self.transport.close()  # an answer may be half written; another must not be mixed into it
+            return
+        if is_busy:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        error = self._refusal or InvalidValue("this is not an HTTP/1.1 request that can be accepted.")
+        content = problem_body(error, "")
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+            (b"connection", b"close"),
+            *SECURITY_HEADERS,
+        ]
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(STATUS_LINE[error.status] + lines + b"\r\n" + content)
+        self.transport.close()
+
+    def _refuse(self, error: SillError) -> None:
+        self._refusal = self._refusal or error
+
+    def _await_head(self) -> None:
+        self._stop_head_timer()
+        self._head_timer = self.loop.call_later(self._rules.head_seconds_max, self._head_is_late)
+        if self.client is not None:
+            self._idle.add(self.client[0], self)
+
+    def _head_is_late(self) -> None:
+        self.transport.close()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        if self.client is not None:
+            self._idle.discard(self.client[0], self)
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+
+class IdleConnections:
+    """Which connections wait for a head, by address, the oldest first."""
+
+    def __init__(self, per_address_max: int) -> None:
+        self._per_address_max = per_address_max
+        self._by_address: dict[str, OrderedDict[Guarded, None]] = {}
+
+    def add(self, address: str, connection: Guarded) -> None:
+        idle = self._by_address.setdefault(address, OrderedDict())
+        idle[connection] = None
+        if len(idle) > self._per_address_max:
+            oldest, _ = idle.popitem(last=False)
+            oldest.transport.close()
+
+    def discard(self, address: str, connection: Guarded) -> None:
+        idle = self._by_address.get(address)
+        if idle is not None:
+            idle.pop(connection, None)
+            if not idle:
+                del self._by_address[address]

@@ -1,0 +1,88 @@
+"""Who is next: a lone tenant's queue is one batch if it can be; the important go first, and the rest get their turn too."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sill.core.errors import Limited
+from sill.traffic.admission import BATCH, INTERACTIVE
+from sill.traffic.queueing import LOWER_TURN, WAITING_MAX, FairQueue
+from sill.traffic.waiting import Waiting
+
+LATER_S, NOW_S = 10.0, 5.0
+
+
+def waiting(rows: int = 1, form: tuple[Any, ...] | None = None, deadline_s: float = LATER_S) -> Waiting:
+    return Waiting(rows, deadline_s, lambda _: None, form=form)
+
+
+requests = st.lists(
+    st.builds(
+        waiting,
+        rows=st.integers(1, 4),
+        form=st.sampled_from([None, (1,), (2,)]),
+        deadline_s=st.sampled_from([LATER_S, LATER_S, LATER_S, 1.0]),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(every=requests, tenants=st.integers(1, 3), rows_max=st.integers(1, 9))
+def test_everybody_is_taken_once_in_order_in_batches_of_one_form(
+    every: list[Waiting], tenants: int, rows_max: int
+) -> None:
+    queue = FairQueue()
+    for number, one in enumerate(every):
+        queue.put(one, f"t{number % tenants}", INTERACTIVE)
+    taken: list[Waiting] = []
+    late: list[Waiting] = []
+    while queue.requests:
+        batch, rows, passed = queue.take(rows_max, NOW_S)
+        assert rows == sum(one.rows for one in batch)
+        assert len({one.form for one in batch}) <= 1
+        assert rows <= rows_max or len(batch) == 1
+        taken += batch
+        late += passed
+
+    assert queue.rows == 0
+    assert {id(one) for one in late} == {id(one) for one in every if one.deadline_s <= NOW_S}
+    for tenant in range(tenants):
+        own = [one for one in every[tenant::tenants] if one.deadline_s > NOW_S]
+        assert [id(one) for one in taken if any(one is mine for mine in own)] == [id(one) for one in own]
+
+
+def test_one_batch_in_some_is_of_a_lower_class_however_many_of_the_higher_wait() -> None:
+    queue = FairQueue()
+    for _ in range(50):
+        queue.put(waiting(), "a", INTERACTIVE)
+        queue.put(waiting(form=(7,)), "b", BATCH)
+
+    forms = Counter(queue.take(1, NOW_S)[0][0].form for _ in range(4 * LOWER_TURN))
+
+    assert forms == {None: 4 * (LOWER_TURN - 1), (7,): 4}
+
+
+def test_those_whose_time_ran_out_leave_and_the_others_stay() -> None:
+    queue = FairQueue()
+    stays, goes = waiting(), waiting(rows=3, deadline_s=1.0)
+    queue.put(stays, "a", INTERACTIVE)
+    queue.put(goes, "b", BATCH)
+
+    assert queue.take_late(NOW_S) == [goes]
+    assert (queue.requests, queue.rows) == (1, 1)
+    assert queue.take_every() == [stays]
+
+
+def test_a_full_queue_has_room_for_who_did_not_fill_it() -> None:
+    queue = FairQueue()
+    for _ in range(WAITING_MAX):
+        queue.put(waiting(), "busy", INTERACTIVE)
+
+    with pytest.raises(Limited):
+        queue.room_for("busy", INTERACTIVE)
+    queue.room_for("quiet", INTERACTIVE)
+    assert queue.rows_ahead("quiet", INTERACTIVE) == 1
