@@ -11,6 +11,7 @@ EACH = 30
 PIECE_S = 0.2
 ASKED_AT_ONCE = 200
 _CONTENT = content(CHEAP, PATIENT_MS)
+_PIECE = b"7" * 64 * 1024
 _HEAD = _CONTENT.partition(b"Content-Length:")[0]
 
 Kind = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -26,19 +27,19 @@ async def hostile(port: int) -> None:
 
 async def slow_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A byte now and then."""
-    await _drip(reader, writer, _HEAD * 100, 1)
+    await _drip(reader, writer, b"a", len(_HEAD))
 
 
 async def slow_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """60 MB are announced, some hundred bytes come now and then."""
     writer.write(_HEAD + b"Content-Length: 60000000\r\n\r\n")
-    await _drip(reader, writer, b"7" * 1_000_000, 200)
+    await _drip(reader, writer, _PIECE[:200], 5_000)
 
 
 async def too_large_a_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """10 GB are announced, and come as fast as they are taken."""
     writer.write(_HEAD + b"Content-Length: 10000000000\r\n\r\n")
-    await _drip(reader, writer, b"7" * 10_000_000, 64 * 1024)
+    await _drip(reader, writer, _PIECE, 150_000)
 
 
 async def reads_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,11 +54,11 @@ async def noise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await reader.read(1_000)
 
 
-async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, what: bytes, at_once: int) -> None:
-    """Send in pieces until the server answers or hangs up."""
+async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, piece: bytes, times: int) -> None:
+    """Send a piece again and again until the server answers or hangs up."""
     told = asyncio.create_task(reader.read(1_000))
-    for start in range(0, len(what), at_once):
-        writer.write(what[start : start + at_once])
+    for _ in range(times):
+        writer.write(piece)
         done, _ = await asyncio.wait([told], timeout=PIECE_S)
         if done:
             break

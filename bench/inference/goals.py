@@ -46,7 +46,7 @@ def goals(results: Results) -> Iterator[Goal]:
             yield from _beside_bridge(name, ours, found.servers[BRIDGE])
         if name == "tabular":
             yield from _beside_others(found)
-        if name in OF_DIRECT:
+        if name in OF_DIRECT and ours.figures:
             best = max(ours.figures, key=lambda one: one.per_s)
             what = f"{name}: rows/s, of ONNX Runtime's in a loop"
             yield Goal(what, best.connections, "times", OF_DIRECT[name], best.per_s / found.direct.per_s)

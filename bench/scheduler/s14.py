@@ -1,6 +1,7 @@
 """S14: the interval in which a waiting job is said to start, made when it comes, on ITP without known run times."""
 
 from collections.abc import Iterator
+from itertools import islice, takewhile
 from pathlib import Path
 
 from bench.scheduler.tables import goal
@@ -14,6 +15,8 @@ from sill.scheduler.types import Action, Start
 
 EVERY = 10
 """One of so many jobs that have to wait is forecast."""
+BATCH = 8
+"""Of jobs that come together, so many are looked at."""
 LEAST, MOST = 0.75, 0.85
 CLUSTERS = (("02", 13), ("03", 20), ("06", 13), ("07", 37), ("04", 72))
 """ITP's clusters that had to wait, and nodes of eight devices, so that each is asked for about 86 % of what it has."""
@@ -36,18 +39,22 @@ class _Watch:
         for action in actions:
             if isinstance(action, Start) and action.job_id in self.made:
                 self.done.append((self.made.pop(action.job_id), state.now_us))
-        new = [name for name in reversed(state.entries) if state.entries[name].job.submitted_us == state.now_us]
-        for name in new[:8]:
+        newest_first = takewhile(
+            lambda name: state.entries[name].job.submitted_us == state.now_us, reversed(state.entries)
+        )
+        for name in list(islice(newest_first, BATCH)):
             if name in self._seen or name in state.running:
                 continue
             self._seen.add(name)
             self._waited += 1
-            if self._waited % EVERY == 0 and (made := self.forecaster.forecast(state, name)) is not None:
+            made = self.forecaster.forecast(state, name) if self._waited % EVERY == 0 else None
+            if made is not None and made.is_calibrated:  # others are not shown
                 self.made[name] = made
 
 
 def measure(folder: Path) -> Iterator[str]:
-    """Every tenth job that waits is told an interval; it is compared with its start. Nothing is known but the past."""
+    """Every tenth job that waits is told an interval, once that is shown; it is compared with its start. Nothing is known but
+    the past."""
     unseen: list[bool] = []
     for name, nodes in CLUSTERS:
         watch = _Watch()

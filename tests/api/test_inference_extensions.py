@@ -256,7 +256,9 @@ def test_a_raw_body_is_the_models_one_input(plane: InferenceUnderTest, model: st
 def test_a_raw_body_of_one_text_needs_no_length(plane: InferenceUnderTest) -> None:
     answer = post_raw(plane, "texts", b"427")
 
-    assert answer.content[int(answer.headers["inference-header-content-length"]) :] == (3).to_bytes(4, "little") + b"427"
+    assert (
+        answer.content[int(answer.headers["inference-header-content-length"]) :] == (3).to_bytes(4, "little") + b"427"
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_a_call_goes_through_and_large_ones_do(gateway: GatewayUnderTest) -> Non
 
 
 def test_a_replica_that_dies_takes_only_its_own_connections_with_it(gateway: GatewayUnderTest) -> None:
+    gateway.until(lambda: gateway.count("sill_gateway_replica_admitted") == gateway.replicas, 30)
     with ExitStack() as stack:
         lines = [stack.enter_context(GrpcLine(gateway.port + 1)) for _ in range(8)]
         assert {line.ask(QUESTION)[0] for line in lines} == {0}

@@ -9,7 +9,7 @@ from tests.runtimes.conftest import Made, make_python, make_xgboost
 from sill.runtimes.port import open_runtime
 from sill.safety.signing import Signer
 from sill.testing.serving_models import Bundle, make_signer, plan
-from sill.testing.serving_plane import ControlStandIn, InferenceUnderTest
+from sill.testing.serving_plane import InferenceUnderTest, serving
 
 
 def bundle_of(signer: Signer, made: Made) -> Bundle:
@@ -24,20 +24,13 @@ def bundle_of(signer: Signer, made: Made) -> Bundle:
 def test_an_endpoint_answers_with_a_model_of_its_runtime(make: Any, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     made, signer = make(tmp_path / "model"), make_signer(tmp_path)
-    bundle, control = bundle_of(signer, made), ControlStandIn(tmp_path / "control")
-    control.publish(plan(signer, 1, bundle.revision(1, 100)), v1=bundle)
-    control.start()
-    plane = InferenceUnderTest(tmp_path / "home", control)
-    try:
-        plane.start()
+    bundle = bundle_of(signer, made)
+    served = plan(signer, 1, bundle.revision(1, 100))
+    with serving(tmp_path, served, {"v1": bundle}, InferenceUnderTest) as plane:
         name, rows = next(iter(made.rows.items()))
         told = {"name": name, "shape": [1, 3], "datatype": "FP32", "data": rows[:1].reshape(-1).tolist()}
         answer = plane.http.post("/v2/models/churn/infer", json={"inputs": [told]})
-        assert answer.status_code == 200, answer.text
-        wanted = next(iter(made.answer.values()))[0].tolist()
-        outputs = {one["name"]: one["data"] for one in answer.json()["outputs"]}
-        assert outputs.get("probabilities", outputs.get("output")) == pytest.approx(wanted, rel=1e-5)
-    finally:
-        plane.kill()
-        control.kill()
-        plane.http.close()
+    assert answer.status_code == 200, answer.text
+    wanted = next(iter(made.answer.values()))[0].tolist()
+    outputs = {one["name"]: one["data"] for one in answer.json()["outputs"]}
+    assert outputs.get("probabilities", outputs.get("output")) == pytest.approx(wanted, rel=1e-5)

@@ -90,6 +90,17 @@ def test_work_without_a_deadline_gives_way_to_a_promise() -> None:
     assert outcome.left == 0
 
 
+def test_what_a_promise_waits_for_is_not_given_to_others_meanwhile() -> None:
+    others = [(elastic(f"j{at}"), 1_000.0) for at in range(8)]
+    late = elastic("late", deadline_s=120.0, submitted_s=10.0)
+    simulation, outcome = run(1, *others, (late, 800.0))
+    at_once = [step for step in simulation.journal if step.now_us == 10_000_000]
+
+    assert {each.id: each.ended_s for each in outcome.records}["late"] <= 120.0
+    assert outcome.left == 0
+    assert len(at_once) <= 10
+
+
 def test_resizes_are_in_the_journal_and_replay_to_the_same_devices() -> None:
     jobs = [(elastic(f"j{at}", submitted_s=at * 5.0, restart_s=2.0), 100.0 + at) for at in range(6)]
     simulation, _ = run(1, *jobs)

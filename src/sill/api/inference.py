@@ -63,7 +63,9 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     shipping = Shipping(Spool(home / "spool", clock), Control(url, token), clock)
     by_hand = ByHand(settings.home / "inference" / UNLOADED)
     plane = Plane(clock, shipping.recorder, by_hand)
-    follower = Follower(plane, Control(url, token), opener(settings.pythons), home, ModelCache(settings.model_cache_bytes))
+    follower = Follower(
+        plane, Control(url, token), opener(settings.pythons), home, ModelCache(settings.model_cache_bytes)
+    )
     await follower.start_from_cache()
     app, recognition = build_app(plane, settings)
     is_public = listen != "socket"

@@ -73,15 +73,20 @@ class Infer:
         Raises:
             SillError: it was not queued.
         """
+        is_new = True
         for known in access.known:
-            running = known.submit(content, tell, timeout_s)
-            if running is not None:
-                return running
+            found = known.form.read(content)
+            if found is not None:
+                known_running = known.submit(*found, tell, timeout_s)
+                if known_running is not None:
+                    return known_running
+                is_new = False
+                break
         read = read_infer(content)
         asked = self.asked(access, read, timeout_s)
         way = self.plane.find_way(access.token, asked)
         running = self.queue(access, way, partial(self.answer, read), tell)
-        form = form_of(content, read)
+        form = form_of(content, read) if is_new else None
         if form is not None:
             access.learn(KnownMessage(self.house, access.token, way.route, asked, form))
         return running

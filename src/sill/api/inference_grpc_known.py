@@ -63,35 +63,32 @@ class KnownMessage:
     def __init__(self, house: House, token: PlanToken, route: Route, asked: Asked, form: GrpcForm) -> None:
         self._house = house
         self._tenant = token.digest
-        self._form = form
+        self.form = form
         self._asked = asked
         self._endpoint = route.endpoint
         self._own_ms = form.asked.request.timeout_ms
         self._seconds_max = timeout_s(route.endpoint, self._own_ms)
         self._chosen = Chosen(house.plane, route, asked, partial(way_of, house, route, asked))
 
-    def submit(self, content: bytes, tell: Tell, call_s: float) -> Running | None:
-        """Queue a message, see `Infer.submit`; None if it is not one of these.
+    def submit(self, request_id: str, packed: bytes, tell: Tell, call_s: float) -> Running | None:
+        """Queue a message of the form, see `Infer.submit`; None if it does not fit the model as it is.
 
         Args:
+            request_id, packed: what the form read in it.
             call_s: the time limit of the call, 0 for none; the message's own goes before it.
-
         Raises:
             SillError: it was not queued.
         """
-        found = self._form.read(content)
-        if found is None:
-            return None
         house = self._house
-        request_id = found[0] or house.plane.new_id()
-        way = self._chosen.way(self._form, request_id)
+        request_id = request_id or house.plane.new_id()
+        way = self._chosen.way(self.form, request_id)
         if way is None:
             return None
         if not house.in_flight.try_enter():
             raise Limited("too many requests at once.", fix="Try again in a second.", retry_after_s=1.0)
         seconds = timeout_s(self._endpoint, call_s * 1e3) if call_s and not self._own_ms else self._seconds_max
         # By their places, because names cost: rows, deadline, done, question, group, packed, id.
-        waiting = Waiting(way.rows, time.monotonic() + seconds, tell, None, way, found[1], request_id)
+        waiting = Waiting(way.rows, time.monotonic() + seconds, tell, None, way, packed, request_id)
         try:
             way.enqueue(waiting, self._tenant, self._asked.priority)
         except SillError:

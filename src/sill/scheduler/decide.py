@@ -53,6 +53,8 @@ class _Pass:
         self.state = state
         self.actions: list[Action] = []
         self._stopped = 0
+        self._is_short = False
+        """A promised deadline needs devices that are yet to become free: elastic gangs leave what there is to it."""
         self._lines: dict[int, list[tuple[Rank, Line]]] = {}
         """Lines of each queue that may start something, by their first job's rank; made when its turn comes."""
 
@@ -84,10 +86,11 @@ class _Pass:
 
     def _resize(self) -> None:
         """Fit elastic gangs to what there is; one that was just started starts with its new size."""
-        if not self.state.elastic:
+        if not self.state.elastic or self._is_short:
             return
         started = {action.job_id: at for at, action in enumerate(self.actions) if isinstance(action, Start)}
-        for action in resize(self.state):
+        actions, self._is_short = resize(self.state)
+        for action in actions:
             at = started.get(action.job_id, -1)
             if isinstance(action, Resize) and at >= 0:
                 self.actions[at] = replace(self.actions[at], slots=action.slots)
@@ -258,6 +261,9 @@ class _Pass:
     def _try_start(self, line: Line) -> bool:
         """Start the first of a line, or note that the line, or its whole class, is blocked."""
         state, entry = self.state, line.head
+        if self._is_short and entry.job.id in state.elastic:
+            entry.need.is_blocked = True
+            return False
         types, line.barred = self._payable(entry)
         if line.barred is not None:
             state.barred[line] = None

@@ -136,7 +136,10 @@ def plan(wishes: Sequence[Wish], room: dict[str, int]) -> Plan:
     for wish in running:
         if wish.is_promised:
             made.promised.add(wish.job_id)
-            made.give(wish, wish.least or wish.held, wish.types[0])
+            made.give(wish, min(wish.least or wish.held, wish.held), wish.types[0])
+    for wish in running:
+        if wish.is_promised and wish.least > wish.held:
+            made.give(wish, wish.least, wish.types[0])
     for _, at, least in sorted(waiting):
         if any(made.give(wishes[at], least, accelerator) for accelerator in wishes[at].types):
             made.promised.add(wishes[at].job_id)

@@ -13,11 +13,11 @@ from sill.scheduler.state import State
 from sill.scheduler.types import Action, Preempt, Resize, Start
 
 
-def resize(state: State) -> list[Action]:
-    """Bring all elastic gangs to the sizes that are best now."""
+def resize(state: State) -> tuple[list[Action], bool]:
+    """Bring all elastic gangs to the sizes that are best now; true if what a promise needs is yet to become free."""
     entries = [entry for entry in state.elastic.values() if entry.phase in (Phase.RUNNING, Phase.WAITING)]
     if not entries:
-        return []
+        return [], False
     made = plan([_wish(state, entry) for entry in entries], _room(state, entries))
     wanted = {entry: made.workers[entry.job.id] for entry in entries if entry.job.id in made.workers}
     shrinking = [entry for entry, workers in wanted.items() if 0 < workers < entry.workers]
@@ -29,12 +29,15 @@ def resize(state: State) -> list[Action]:
             actions.append(
                 Preempt(entry.job.id, entry.attempt, "", "others were promised deadlines that need its devices")
             )
+    is_short = bool(actions)
     for entry in [*shrinking, *sorted(growing, key=lambda each: (-wanted[each], each.number))]:
-        entry.is_promised = entry.is_promised or entry.job.id in made.promised
         done = _start(state, entry, made) if entry.phase is Phase.WAITING else _change(state, entry, made)
-        if done is not None:
-            actions.append(done)
-    return actions
+        if done is None:
+            is_short = is_short or entry.job.id in made.promised
+            continue
+        entry.is_promised = entry.is_promised or entry.job.id in made.promised
+        actions.append(done)
+    return actions, is_short
 
 
 def _wish(state: State, entry: Entry) -> Wish:
