@@ -9,7 +9,7 @@ from drill.house import CHEAP, PATIENT_MS, content
 EACH = 30
 """Connections of each kind at a time; one that is hung up on comes again."""
 PIECE_S = 0.2
-ASKED_AT_ONCE = 200
+ASKED_AT_ONCE = 20
 _CONTENT = content(CHEAP, PATIENT_MS)
 _PIECE = b"7" * 64 * 1024
 _HEAD = _CONTENT.partition(b"Content-Length:")[0]
@@ -27,7 +27,8 @@ async def hostile(port: int) -> None:
 
 async def slow_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A byte now and then."""
-    await _drip(reader, writer, b"a", len(_HEAD))
+    writer.write(_HEAD)
+    await _drip(reader, writer, b"a", 1_000)
 
 
 async def slow_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

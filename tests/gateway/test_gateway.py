@@ -71,6 +71,7 @@ def rows_of_answers(gateway: GatewayUnderTest) -> float:
 
 
 @pytest.mark.anyio
+@pytest.mark.slow
 async def test_each_answer_is_one_row_of_the_log_though_some_were_asked_twice(gateway: GatewayUnderTest) -> None:
     victim = gateway.process_ids()[0]
     asked = ("sill_gateway_retried_total", "sill_gateway_hedged_total")

@@ -82,7 +82,7 @@ def models(
 
 
 def register_model(
-    path: Annotated[Path, typer.Argument(help="The model's file, or the folder of its files.", exists=True)],
+    path: Annotated[Path, typer.Argument(help="The model's file, or the folder of its files.")],
     model: Annotated[str, typer.Argument(help="Registered model; made if it is not there.")] = "",
     runtime: Annotated[str, typer.Option(help="What makes it answer, such as xgboost; found out when left out.")] = "",
     metric: Annotated[list[str], typer.Option(help="NAME=VALUE on held-out rows; the gate judges the first.")] = [],  # noqa: B006

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sill.core.errors import NotFound
 from sill.models.types import (
     AliasChange,
     Approval,
@@ -64,6 +65,8 @@ class Models:
 
         Args:
             runtime: found out when left out.
+        Raises:
+            NotFound: there is nothing at this path.
         """
         body = BundleFiles(files=self._upload(path), runtime=runtime)
         return self._client.call("POST", "/projects/{project}/inspect", Inspected, body=body)
@@ -73,6 +76,8 @@ class Models:
         store = Trainings(self._client).store_blob
         if path.is_file():
             return {path.name: store(path.read_bytes())}
+        if not path.is_dir():
+            raise NotFound(f"there is no file {str(path)!r}.", fix="Give the path of a model's file, or of a folder.")
         paths = sorted(each for each in path.rglob("*") if each.is_file() and "__pycache__" not in each.parts)
         return {each.relative_to(path).as_posix(): store(each.read_bytes()) for each in paths}
 
