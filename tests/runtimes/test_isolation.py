@@ -1,12 +1,12 @@
 """A model in a process of its own harms nobody: not by a crash, not by what it tries to reach."""
 
 import io
-import time
 import zipfile
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 from tests.runtimes.conftest import doubling, make_pipeline, make_python, make_torch
 
@@ -111,11 +111,12 @@ def test_a_bundles_own_torch_module_gets_its_weights_from_safetensors(tmp_path: 
 
 
 def test_a_warm_parent_that_died_takes_its_workers_along_and_is_started_again(tmp_path: Path) -> None:
+    others = set(psutil.Process().children(recursive=True))
     runtime = open_runtime("python", make_python(tmp_path).folder)
+    workers = set(psutil.Process().children(recursive=True)) - others
 
     nursery_of("sill.runtimes.python_callable:PythonCallable").close()
-    while runtime.memory_bytes():
-        time.sleep(0.01)  # the system ends a worker a moment after its parent
+    psutil.wait_procs(workers, timeout=10)  # the system ends a worker a moment after its parent
 
     assert runtime.infer(ask(1))["y"].tolist() == [[2, 2, 2]]
     assert runtime.memory_bytes() > 0

@@ -15,6 +15,7 @@ from sill.traffic.recording import (
     KEPT_AT_ONCE_MAX,
     KEPT_BYTES_MAX,
     KEPT_PER_S_MAX,
+    ROW_BYTES,
     Recorder,
     SeenTogether,
     kept_rows,
@@ -118,6 +119,15 @@ def test_of_those_answered_together_the_sample_and_the_room_decide_who_is_kept()
     for _ in range(KEPT_AT_ONCE_MAX // 100):
         recorder.note_together(together(100))
     assert len(recorder.note_together(together(100))) > 0
+
+
+def test_a_large_row_takes_the_room_of_several() -> None:
+    recorder, one = Recorder(ManualClock(), lambda: None), seen(model=MODEL)
+    large = Question(arrays={"input": np.zeros((1, 10 * ROW_BYTES // 8))}, rows=1)
+    for _ in range(KEPT_AT_ONCE_MAX // 10 + 3):
+        recorder.note(msgspec.structs.replace(one, question=large))
+
+    assert recorder.take(KEPT_AT_ONCE_MAX).requests == KEPT_AT_ONCE_MAX // 10
 
 
 def test_what_waits_to_be_written_is_bounded_by_its_bytes() -> None:

@@ -84,6 +84,7 @@ def show() -> None:
             f"{each.fragmentation:.0%}",
         )
         for each in found.resources
+        if each.total
     ]
     show_table(found, "", titles, rows, "")
     remark(_in_sum(found))
@@ -194,7 +195,7 @@ def shadow() -> None:
         (
             ago(each.at_us),
             each.run_id,
-            f"{each.what}ed by {found.policy}" if each.is_ours else f"{found.shadow} would {each.what} it",
+            f"{found.policy if each.is_ours else found.shadow} alone would {each.what} it",
         )
         for each in found.last
     ]

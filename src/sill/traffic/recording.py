@@ -24,9 +24,11 @@ from sill.traffic.tensors import Prediction, Question, agree, feature_rows, pred
 from sill.traffic.types import RequestRow
 from sill.traffic.waiting import Answered, Part, Waiting, arrays_of
 
-KEPT_PER_S_MAX = 1_000.0
+KEPT_PER_S_MAX = 500.0
 """Rows kept with their payload, in the long run; as many again as `KEPT_AT_ONCE_MAX` may come at once."""
-KEPT_AT_ONCE_MAX = 20_000
+KEPT_AT_ONCE_MAX = 5_000
+ROW_BYTES = 256
+"""A larger row counts as several: what it costs to keep grows with it."""
 WAITING_MAX = 20_000
 KEPT_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of inputs that wait to be written; what is above is counted only."""
@@ -134,7 +136,7 @@ class Recorder:
         """Keep it with its payload if the sample and the rate allow, else count it."""
         rows, size = seen.question.rows, sum(array.nbytes for array in seen.question.arrays.values())
         if is_sampled(seen.asked.id, seen.endpoint.log_sample) and self._room_for(rows, size):
-            self._keep(seen, 1, rows, size)
+            self._keep(seen, 1, room_of(rows, size), size)
         else:
             self._count(seen)
         self._rouse()
@@ -153,7 +155,7 @@ class Recorder:
             rest = [one for one in batch if one not in kept]
         if kept:
             part = seen if kept is batch else msgspec.structs.replace(seen, batch=kept)
-            self._keep(part, len(kept), rows * len(kept), size * len(kept))
+            self._keep(part, len(kept), room_of(rows, size) * len(kept), size * len(kept))
             self._rouse()
         return rest
 
@@ -202,21 +204,22 @@ class Recorder:
             self._is_awake = True
             self._wake()
 
-    def _keep(self, seen: Seen | SeenTogether, requests: int, rows: int, size: int) -> None:
+    def _keep(self, seen: Seen | SeenTogether, requests: int, room: int, size: int) -> None:
         self._kept.append((seen, requests, size))
         self._kept_requests += requests
         self._kept_bytes += size
-        self._room -= rows
+        self._room -= room
 
     def _room_for(self, rows: int, size: int) -> int:
         """How many answers of so many rows and bytes may be kept now."""
         now_s = self._clock.monotonic_s()
         self._room = min(self._room + (now_s - self._room_at_s) * KEPT_PER_S_MAX, KEPT_AT_ONCE_MAX)
         self._room_at_s = now_s
-        if self._room < rows or self._kept_requests >= WAITING_MAX or self._kept_bytes + size > KEPT_BYTES_MAX:
+        room = room_of(rows, size)
+        if self._room < room or self._kept_requests >= WAITING_MAX or self._kept_bytes + size > KEPT_BYTES_MAX:
             return 0
         by_bytes = (KEPT_BYTES_MAX - self._kept_bytes) // max(size, 1)
-        return min(int(self._room / max(rows, 1)), WAITING_MAX - self._kept_requests, by_bytes)
+        return min(int(self._room / max(room, 1)), WAITING_MAX - self._kept_requests, by_bytes)
 
     def _count(self, seen: Seen) -> None:
         """One entry for each revision, status and range of latency: a few dozen, however many answers there are."""
@@ -323,6 +326,11 @@ def agreements(seen: Seen) -> Iterator[bool]:
     others = predictions(model.signature, part.outputs, rows)
     for one, other in zip(ours, others, strict=True):
         yield agree(task, one.text, other.text)
+
+
+def room_of(rows: int, size: int) -> int:
+    """How many rows an answer of so many rows, and bytes of input in all, counts as."""
+    return max(rows, -(-size // ROW_BYTES))
 
 
 def _counted_row(key: tuple[Any, ...], sums: list[float]) -> RequestRow:
