@@ -198,9 +198,9 @@ class Batcher:
     def _lane_is_free(self, rows: int, lane: asyncio.Future[Outcomes]) -> None:
         self._lanes.discard(lane)
         self._running_rows -= rows
+        self._turn()  # first, so that the lane does not stand still while answers are written
         if not lane.cancelled():  # as everything is when the loop ends
             self._settle(lane.result())
-        self._turn()
 
     def _runs_inline(self, rows: int) -> bool:
         return self._row_ms <= INLINE_MS_MAX and self._row_ms + self._more_ms * (rows - 1) <= INLINE_BATCH_MS_MAX
