@@ -19,9 +19,10 @@ def test_policies_are_compared_on_a_table_of_jobs(tmp_path: Path) -> None:
     jobs.write_text(TABLE)
 
     asked = ["simulate", "--jobs", str(jobs), "--nodes", "2", "--policy", "sill,fifo", "--html", str(page)]
-    told = CliRunner().invoke(app, asked, env={"COLUMNS": "120"})
+    told = CliRunner().invoke(app, asked)
     assert told.exit_code == 0, told.output
-    assert [line.split()[0] for line in told.output.splitlines()] == ["policy", "sill", "fifo"]
+    first = [line.split()[0] for line in told.output.splitlines()]
+    assert first[:3] == ["policy", "sill", "fifo"]  # a narrow terminal says below which columns it had no room for
     assert page.read_text().count("<polyline") == 2
 
 
