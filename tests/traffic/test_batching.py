@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sill.core.errors import Limited, SillError
-from sill.traffic.batching import Batcher
+from sill.traffic.batching import LANES_MAX, Batcher
 from sill.traffic.queueing import WAITING_MAX
 from sill.traffic.tensors import Question
 from sill.traffic.waiting import Part
@@ -119,3 +120,13 @@ async def test_dear_models_run_in_lanes_and_the_loop_goes_on() -> None:
     answers = await asyncio.gather(*(batcher.infer(question(number), later()) for number in range(9)))
 
     assert [float(answer.outputs["x"][0, 0]) for answer in answers] == [*map(float, range(9))]
+
+
+@pytest.mark.anyio
+async def test_what_waits_for_a_dear_model_is_shared_out_among_the_lanes() -> None:
+    model = Model()
+    batcher = batcher_of(model, rows_max=64, row_ms=50.0)
+
+    await asyncio.gather(*(batcher.infer(question(number), later()) for number in range(9)))
+
+    assert max(map(len, model.batches)) == ceil(9 / LANES_MAX)

@@ -181,7 +181,7 @@ class Batcher:
             return
         self._is_scheduled = False
         while self._queue.requests and len(self._lanes) < LANES_MAX:
-            batch, rows, late = self._queue.take(self.rows_max, time.monotonic())
+            batch, rows, late = self._queue.take(self._rows_now(), time.monotonic())
             for one in late:
                 one.refuse(deadline_passed())
             if not batch:
@@ -194,6 +194,13 @@ class Batcher:
             lane = asyncio.get_running_loop().run_in_executor(None, self._answer, batch, rows)
             self._lanes.add(lane)
             lane.add_done_callback(partial(self._lane_is_free, rows))
+
+    def _rows_now(self) -> int:
+        """Rows of the next batch. Dear ones are shared out among the free lanes, or one would have all and the rest none."""
+        if self._row_ms <= INLINE_MS_MAX:
+            return self.rows_max
+        free = LANES_MAX - len(self._lanes)
+        return min(self.rows_max, -(-self._queue.rows // free))
 
     def _lane_is_free(self, rows: int, lane: asyncio.Future[Outcomes]) -> None:
         self._lanes.discard(lane)
