@@ -6,6 +6,8 @@ tritonclient sends raw contents only: cases in plain form are KServe's, which se
 import asyncio
 import queue
 
+from at_once import ask_at_once
+
 
 def inputs_of(module, case):
     """The input, and the output that is wanted, in tritonclient's form."""
@@ -51,18 +53,7 @@ def run_grpc_stream(url, token, cases):
 def run_grpc_aio(url, token, cases):
     import tritonclient.grpc.aio as module
 
-    async def ask_all():
-        async with module.InferenceServerClient(url) as client:
-            limit = asyncio.Semaphore(16)
-
-            async def ask(case):
-                async with limit:
-                    answer = await client.infer(case.model, **inputs_of(module, case), headers=headers_of(token))
-                return case, answer.as_numpy("output")
-
-            return await asyncio.gather(*(ask(case) for case in cases))
-
-    return asyncio.run(ask_all())
+    return ask_at_once(module, url, cases, lambda case: {**inputs_of(module, case), "headers": headers_of(token)})
 
 
 def run_grpc_aio_stream(url, token, cases):

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from at_once import ask_at_once
+
 
 def inputs_of(module, case):
     """The input, and the output that is wanted, in tritonclient's form."""
@@ -48,18 +50,7 @@ def run_gevent(url, token, cases):
 def run_aio(url, token, cases):
     import tritonclient.http.aio as module
 
-    async def ask_all():
-        async with module.InferenceServerClient(url) as client:
-            limit = asyncio.Semaphore(16)
-
-            async def ask(case):
-                async with limit:
-                    answer = await client.infer(case.model, **inputs_of(module, case), headers=headers_of(token))
-                return case, answer.as_numpy("output")
-
-            return await asyncio.gather(*(ask(case) for case in cases))
-
-    return asyncio.run(ask_all())
+    return ask_at_once(module, url, cases, lambda case: {**inputs_of(module, case), "headers": headers_of(token)})
 
 
 def run_kserve(url, token, cases):
