@@ -112,17 +112,30 @@ class Driver(Runtime, Protocol):
 class Held:
     """What the drivers have in common: one model, or none; its signature, and the bytes it takes."""
 
+    model_file: ClassVar[str]
     is_isolated = True
     runs_code = False
     must_confine = False
 
     def __init__(self) -> None:
+        self._model: Any = None
         self._signature: Signature | None = None
         self._size_bytes = 0
 
     @staticmethod
     def warm() -> None:
         """See `Driver.warm`: nothing is needed."""
+
+    @staticmethod
+    def look(file: BinaryIO, /) -> object:
+        """Our own reader of the model file. A driver of several files has its own `check` instead."""
+        raise NotImplementedError
+
+    @classmethod
+    def check(cls, files: Files) -> None:
+        """See `Driver.check`: the model file is looked at."""
+        with files(cls.model_file) as opened:
+            cls.look(opened)
 
     def signature(self) -> Signature:
         """See `Runtime.signature`."""
@@ -134,7 +147,7 @@ class Held:
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        self._signature = None
+        self._model = self._signature = None
         self._size_bytes = 0
 
 

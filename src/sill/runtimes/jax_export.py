@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sill.core.errors import Refused
 from sill.core.names import shorten
-from sill.runtimes.drivers import Files, Held, cannot_load, library, loaded, read_model
+from sill.runtimes.drivers import Held, cannot_load, library, loaded, read_model
 from sill.runtimes.fitting import DATATYPES, fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.program_check import check_calls, check_jax_export
@@ -29,23 +29,14 @@ class JaxExport(Held):
     """One exported function. Several plain arguments are `input_0`, `input_1` ...; those of a dict keep their names."""
 
     model_file = MODEL_FILE
+    look = staticmethod(check_jax_export)
     must_confine = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._program: _Program | None = None
 
     @staticmethod
     def warm() -> None:
         """See `Driver.warm`."""
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         library("jax.export", "jax")
-
-    @staticmethod
-    def check(files: Files) -> None:
-        """See `Driver.check`."""
-        with files(MODEL_FILE) as opened:
-            check_jax_export(opened)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`. It is compiled when the first question of its size comes."""
@@ -61,7 +52,7 @@ class JaxExport(Held):
         check_calls(program)
         self._signature = _signature(jax, exported)
         free = all(spec.shape[:1] == (-1,) for spec in (*self._signature.inputs, *self._signature.outputs))
-        self._program = _Program(jax.jit(exported.call), exported.in_tree, free)
+        self._model = _Program(jax.jit(exported.call), exported.in_tree, free)
         self._size_bytes = len(data)
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +60,8 @@ class JaxExport(Held):
         import jax
         import numpy as np
 
-        program, signature = loaded(self._program), self.signature()
+        program: _Program = loaded(self._model)
+        signature = self.signature()
         fed = list(fit(signature.inputs, inputs).values())
         rows = len(fed[0]) if program.has_free_rows else 0
         if rows:
@@ -84,11 +76,6 @@ class JaxExport(Held):
             [np.asarray(array)[: rows or None] for array in made] if program.has_free_rows else map(np.asarray, made)
         )
         return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
-
-    def close(self) -> None:
-        """See `Runtime.close`."""
-        super().close()
-        self._program = None
 
 
 def _signature(jax: Any, exported: Any) -> Signature:

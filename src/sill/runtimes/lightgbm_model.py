@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sill.runtimes.drivers import Files, Held, cannot_load, check_format, library, loaded, read_model
+from sill.runtimes.drivers import Held, cannot_load, check_format, library, loaded, read_model
 from sill.runtimes.fitting import fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
-from sill.safety.formats import ModelFormat
+from sill.safety.formats import ModelFormat, Source
 
 MODEL_FILE = "model.txt"
 _CLASSIFIERS = ("binary", "multiclass", "multiclassova", "cross_entropy")
@@ -20,38 +20,33 @@ class LightgbmModel(Held):
 
     model_file = MODEL_FILE
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._booster: Any = None
-
     @staticmethod
     def warm() -> None:
         """See `Driver.warm`."""
         library("lightgbm", "lightgbm", without=_NOT_NEEDED)
 
     @staticmethod
-    def check(files: Files) -> None:
-        """See `Driver.check`."""
-        with files(MODEL_FILE) as opened:
-            check_format(opened, MODEL_FILE, ModelFormat.LIGHTGBM)
+    def look(file: Source) -> None:
+        """See `Held`."""
+        check_format(file, MODEL_FILE, ModelFormat.LIGHTGBM)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`. Prediction is on the processor, whatever the device."""
         data = read_model(bundle, MODEL_FILE)
-        check_format(data, MODEL_FILE, ModelFormat.LIGHTGBM)
+        self.look(data)
         lightgbm = library("lightgbm", "lightgbm", without=_NOT_NEEDED)
         try:
             booster = lightgbm.Booster(model_str=data.decode())
         except (lightgbm.basic.LightGBMError, ValueError) as broken:
             raise cannot_load("LightGBM", broken) from broken
         self._signature = _signature(booster, data)
-        self._booster, self._size_bytes = booster, len(data)
+        self._model, self._size_bytes = booster, len(data)
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`. A missing value is NaN, as the library has it."""
         import numpy as np
 
-        booster, signature = loaded(self._booster), self.signature()
+        booster, signature = loaded(self._model), self.signature()
         try:
             answer = booster.predict(fit(signature.inputs, inputs)["input"], num_threads=1)
         except Exception as refused:  # the library raises its own classes, all of them about this input
@@ -59,11 +54,6 @@ class LightgbmModel(Held):
         if signature.task == "classification" and answer.ndim == 1:
             answer = np.stack([1 - answer, answer], axis=1)
         return {signature.outputs[0].name: answer}
-
-    def close(self) -> None:
-        """See `Runtime.close`."""
-        super().close()
-        self._booster = None
 
 
 def _signature(booster: Any, data: bytes) -> Signature:

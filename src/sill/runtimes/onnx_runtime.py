@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sill.core.errors import InvalidValue, Refused
-from sill.runtimes.drivers import Files, Held, cannot_load, loaded, read_model
+from sill.runtimes.drivers import Held, cannot_load, loaded, read_model
 from sill.runtimes.fitting import NUMPY, fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.formats import check_onnx
@@ -49,24 +49,18 @@ class OnnxRuntime(Held):
     """
 
     model_file = MODEL_FILE
+    look = staticmethod(check_onnx)
     is_isolated = False
 
     def __init__(self, threads: int = THREADS) -> None:
         super().__init__()
         self._threads = threads
-        self._run: Any = None
         self._name = ""
         self._dtype: Any = None
         self._inner: tuple[int, ...] = ()
         self._inputs: tuple[TensorSpec, ...] = ()
         self._texts: tuple[str, ...] = ()
         self._outputs: list[str] = []
-
-    @staticmethod
-    def check(files: Files) -> None:
-        """See `Driver.check`."""
-        with files(MODEL_FILE) as opened:
-            check_onnx(opened)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`. The file is checked (operators, external data, size) before the library sees it."""
@@ -79,11 +73,11 @@ class OnnxRuntime(Held):
         self._texts = tuple(spec.name for spec in self._inputs if spec.datatype == "BYTES")
         self._outputs = [tensor.name for tensor in self._signature.outputs]
         self._learn_plain(self._inputs)
-        self._run = session._sess.run  # the wrapper's checks cost as much as a small model, and `fit` has made them
+        self._model = session._sess.run  # the wrapper's checks cost as much as a small model, and `fit` has made them
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`."""
-        run = loaded(self._run)
+        run = loaded(self._model)
         fed = inputs if self._fits(inputs) else fit(self._inputs, inputs)
         for name in self._texts:
             check_text(name, fed[name])
@@ -92,11 +86,6 @@ class OnnxRuntime(Held):
         except Exception as refused:  # the library raises its own classes, all of them about this input
             raise unanswerable(refused) from refused
         return dict(zip(self._outputs, answers, strict=True))
-
-    def close(self) -> None:
-        """See `Runtime.close`."""
-        super().close()
-        self._run = None
 
     def _learn_plain(self, inputs: tuple[TensorSpec, ...]) -> None:
         import numpy as np

@@ -13,11 +13,11 @@ import msgspec
 from sill.core.errors import InvalidValue
 from sill.core.names import shorten
 from sill.core.plugins import find
-from sill.runtimes.drivers import Files, Held, loaded, read_model
+from sill.runtimes.drivers import Held, loaded, read_model
 from sill.runtimes.fitting import fit, named
 from sill.runtimes.types import Signature
-from sill.runtimes.weights import Answer, build
-from sill.safety.formats import check_safetensors
+from sill.runtimes.weights import build
+from sill.safety.formats import Source, check_safetensors
 from sill.safety.strict_json import decode
 
 MODEL_FILE = "model.safetensors"
@@ -33,37 +33,28 @@ class Described(msgspec.Struct, frozen=True):
     config: dict[str, Any]
 
 
+def read_description(file: Source) -> Described:
+    """What a file says of itself; errors as `described`, and those of a file that is not sound."""
+    return described(check_safetensors(file).metadata)
+
+
 class SafetensorsModel(Held):
     """One model made of one file's tensors."""
 
     model_file = MODEL_FILE
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answer: Answer | None = None
-
-    @staticmethod
-    def check(files: Files) -> None:
-        """See `Driver.check`."""
-        with files(MODEL_FILE) as opened:
-            described(check_safetensors(opened).metadata)
+    look = staticmethod(read_description)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`."""
         data = read_model(bundle, MODEL_FILE)
-        said = described(check_safetensors(data).metadata)
-        self._answer = build(find(PORT, said.kind), said.config, data, said.signature)
+        said = read_description(data)
+        self._model = build(find(PORT, said.kind), said.config, data, said.signature)
         self._signature, self._size_bytes = said.signature, len(data)
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`."""
-        answer, signature = loaded(self._answer), self.signature()
+        answer, signature = loaded(self._model), self.signature()
         return named(signature, answer(fit(signature.inputs, inputs)))
-
-    def close(self) -> None:
-        """See `Runtime.close`."""
-        super().close()
-        self._answer = None
 
 
 def described(metadata: Mapping[str, str]) -> Described:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sill.core.errors import Refused
 from sill.core.names import shorten
-from sill.runtimes.drivers import Files, Held, cannot_load, library, loaded, read_model
+from sill.runtimes.drivers import Held, cannot_load, library, loaded, read_model
 from sill.runtimes.fitting import DATATYPES, NUMPY, fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.formats import check_skops
@@ -24,10 +24,7 @@ class SkopsModel(Held):
     """One fitted estimator. Classifiers give `probabilities` (or `label`, where they have none), others `output`."""
 
     model_file = MODEL_FILE
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answer: Any = None
+    look = staticmethod(check_skops)
 
     @staticmethod
     def warm() -> None:
@@ -35,12 +32,6 @@ class SkopsModel(Held):
         library("skops.io", "skops")
         for part in _ESTIMATORS:
             library(f"sklearn.{part}", "skops")
-
-    @staticmethod
-    def check(files: Files) -> None:
-        """See `Driver.check`."""
-        with files(MODEL_FILE) as opened:
-            check_skops(opened)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`."""
@@ -51,25 +42,20 @@ class SkopsModel(Held):
             estimator = skops.loads(data, trusted=trusted)
         except Exception as broken:  # the libraries raise their own classes, all of them about this file
             raise cannot_load("skops", broken) from broken
-        self._signature, self._answer = _signature(estimator)
+        self._signature, self._model = _signature(estimator)
         self._size_bytes = len(data)
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`."""
         import numpy as np
 
-        answer, signature = loaded(self._answer), self.signature()
+        answer, signature = loaded(self._model), self.signature()
         fed = fit(signature.inputs, inputs)["input"]
         try:
             made = answer(fed)
         except Exception as refused:  # the library raises its own classes, all of them about this input
             raise unanswerable(refused) from refused
         return {signature.outputs[0].name: np.asarray(made.toarray() if hasattr(made, "toarray") else made)}
-
-    def close(self) -> None:
-        """See `Runtime.close`."""
-        super().close()
-        self._answer = None
 
 
 def _signature(estimator: Any) -> tuple[Signature, Any]:

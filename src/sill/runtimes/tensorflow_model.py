@@ -11,7 +11,7 @@ from typing import Any
 
 from sill.core.errors import Refused
 from sill.core.names import shorten
-from sill.runtimes.drivers import Files, Held, cannot_load, files_of, folder_of, library, loaded
+from sill.runtimes.drivers import Held, cannot_load, files_of, folder_of, library, loaded
 from sill.runtimes.fitting import DATATYPES, fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.program_check import check_saved_model
@@ -25,11 +25,11 @@ class TensorflowModel(Held):
     """One SavedModel; inputs and outputs have the names of its signature."""
 
     model_file = MODEL_FILE
+    look = staticmethod(check_saved_model)
     must_confine = True
 
     def __init__(self) -> None:
         super().__init__()
-        self._model: Any = None
         self._answer: Any = None
 
     @staticmethod
@@ -37,12 +37,6 @@ class TensorflowModel(Held):
         """See `Driver.warm`."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         library("tensorflow", "tensorflow")
-
-    @staticmethod
-    def check(files: Files) -> None:
-        """See `Driver.check`."""
-        with files(MODEL_FILE) as opened:
-            check_saved_model(opened)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`."""
@@ -82,7 +76,7 @@ class TensorflowModel(Held):
     def close(self) -> None:
         """See `Runtime.close`."""
         super().close()
-        self._model = self._answer = None
+        self._answer = None
 
 
 def _tensors(given: Mapping[str, Any]) -> tuple[TensorSpec, ...]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from sill.core.errors import InvalidValue, Refused
 from sill.core.names import shorten
-from sill.runtimes.drivers import MODEL_BYTES_MAX, Files, Held, cannot_load, library, read_model
+from sill.runtimes.drivers import MODEL_BYTES_MAX, Held, cannot_load, library, read_model
 from sill.runtimes.fitting import DATATYPES, fit, unanswerable
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.strict_json import decode_any
@@ -40,7 +40,6 @@ class TorchProgram(Held):
 
     def __init__(self) -> None:
         super().__init__()
-        self._run: Any = None
         self._form: Any = None
         self._device = "cpu"
 
@@ -50,10 +49,9 @@ class TorchProgram(Held):
         library("torch", "torch")
 
     @staticmethod
-    def check(files: Files) -> None:
-        """See `Driver.check`."""
-        with files(MODEL_FILE) as opened:
-            safe_archive(opened)
+    def look(file: BinaryIO) -> bytes:
+        """See `Held`."""
+        return safe_archive(file)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`."""
@@ -67,7 +65,7 @@ class TorchProgram(Held):
             raise cannot_load("PyTorch", broken, _FIX) from broken
         self._signature = _signature(torch, program)
         self._form = program.call_spec.in_spec
-        self._run = program.module().to(device)
+        self._model = program.module().to(device)
         self._device, self._size_bytes = device, len(data)
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,16 +78,11 @@ class TorchProgram(Held):
         args, kwargs = torch.utils._pytree.tree_unflatten(given, self._form)
         try:
             with torch.inference_mode():
-                answer = self._run(*args, **kwargs)
+                answer = self._model(*args, **kwargs)
         except Exception as refused:  # the library raises its own classes, all of them about this input
             raise unanswerable(refused) from refused
         tensors = [answer] if isinstance(answer, torch.Tensor) else list(answer)
         return {spec.name: made.cpu().numpy() for spec, made in zip(signature.outputs, tensors, strict=True)}
-
-    def close(self) -> None:
-        """See `Runtime.close`."""
-        super().close()
-        self._run = None
 
 
 def safe_archive(file: BinaryIO) -> bytes:

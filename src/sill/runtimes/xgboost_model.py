@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from sill.core.errors import Refused
-from sill.runtimes.drivers import Files, Held, cannot_load, check_format, library, read_model
+from sill.runtimes.drivers import Held, cannot_load, check_format, library, read_model
 from sill.runtimes.fitting import fit
 from sill.runtimes.types import Signature, TensorSpec
-from sill.safety.formats import ModelFormat
+from sill.safety.formats import ModelFormat, Source
 
 MODEL_FILE = "model.ubj"
 FORMATS = (ModelFormat.XGBOOST_UBJ, ModelFormat.XGBOOST_JSON)
@@ -23,25 +23,20 @@ class XgboostModel(Held):
 
     model_file = MODEL_FILE
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._booster: Any = None
-
     @staticmethod
     def warm() -> None:
         """See `Driver.warm`."""
         library("xgboost", "xgboost", without=_NOT_NEEDED)
 
     @staticmethod
-    def check(files: Files) -> None:
-        """See `Driver.check`."""
-        with files(MODEL_FILE) as opened:
-            check_format(opened, MODEL_FILE, *FORMATS)
+    def look(file: Source) -> None:
+        """See `Held`."""
+        check_format(file, MODEL_FILE, *FORMATS)
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`."""
         data = read_model(bundle, MODEL_FILE)
-        check_format(data, MODEL_FILE, *FORMATS)
+        self.look(data)
         xgboost = library("xgboost", "xgboost", without=_NOT_NEEDED)
         booster = xgboost.Booster()
         try:
@@ -50,24 +45,19 @@ class XgboostModel(Held):
         except xgboost.core.XGBoostError as broken:
             raise cannot_load("XGBoost", broken) from broken
         self._signature = _signature(booster)
-        self._booster, self._size_bytes = booster, len(data)
+        self._model, self._size_bytes = booster, len(data)
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`. A missing value is NaN, as the library has it."""
         import numpy as np
 
         signature = self.signature()
-        answer = self._booster.inplace_predict(fit(signature.inputs, inputs)["input"], validate_features=False)
+        answer = self._model.inplace_predict(fit(signature.inputs, inputs)["input"], validate_features=False)
         if signature.task != "classification":
             return {"output": np.asarray(answer, np.float32)}
         if answer.ndim == 1:
             answer = np.stack([1 - answer, answer], axis=1)
         return {"probabilities": np.asarray(answer, np.float32)}
-
-    def close(self) -> None:
-        """See `Runtime.close`."""
-        super().close()
-        self._booster = None
 
 
 def _signature(booster: Any) -> Signature:
