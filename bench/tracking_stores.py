@@ -12,9 +12,9 @@ from typing import NamedTuple
 from sill.core.clock import SystemClock
 from sill.runs.store import RUNS
 from sill.runs.tracking import series, tables
-from sill.runs.tracking.sql import insert_rows
 from sill.runs.types import EXTERNAL, Run, RunSpec, RunState
 from sill.stores.database import Tx, open_database
+from sill.stores.database.sql import insert_rows
 
 START_MS = 1_700_000_000_000
 AT_ONCE = 5_000

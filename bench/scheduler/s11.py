@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.scheduler.tables import goal
+from sill.core.accelerators import AcceleratorType
 from sill.scheduler.decide import choose
 from sill.scheduler.folding import happen
 from sill.scheduler.policies import policy_named
 from sill.scheduler.simulation.report import quantile
 from sill.scheduler.state import State
-from sill.scheduler.types import AcceleratorType, Cluster, Ended, Job, Node, Queue, Start, Submitted
+from sill.scheduler.types import Cluster, Ended, Job, Node, Queue, Start, Submitted
 
 NODES, PER_NODE, PER_RACK, QUEUES, ORGANISATIONS = 12_500, 8, 16, 1_000, 20
 PENDING = 50_000

@@ -7,6 +7,7 @@ import pytest
 
 from sill.api.inference_grpc import Door
 from sill.api.inference_grpc_access import Access, Accesses
+from sill.api.long_reading import Readers
 from sill.core.clock import SystemClock
 from sill.endpoints.types import PlanToken, ServingPlan
 from sill.protocols import protobuf
@@ -38,7 +39,7 @@ class Served:
         plan = ServingPlan(revision=1, endpoints=(endpoint,), tokens=(token,), public_key="")
         self.plane.follow(plan, {("default", "churn"): make_route(endpoint, {1: model}, None)})
         self.in_flight = InFlight(8)
-        self.peer = Peer(GrpcLimits(), Door(self.plane, self.in_flight, frozenset({"localhost"}))).greet()
+        self.peer = Peer(GrpcLimits(), Door(self.plane, self.in_flight, frozenset({"localhost"}), Readers())).greet()
         self.stream = -1
 
     async def ask(self, method: bytes, content: bytes, token: str = TOKEN) -> tuple[int, list[bytes]]:

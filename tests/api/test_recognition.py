@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from sill.api.inference_door import build_app
+from sill.api.long_reading import Readers
 from sill.api.recognition import KnownHead
 from sill.core.clock import SystemClock
 from sill.core.settings import Settings
@@ -35,7 +36,7 @@ class Served:
         self.model = model
         self.plane = Plane(SystemClock(), Recorder(SystemClock(), lambda: None))
         self.follow()
-        app, self.recognition = build_app(self.plane, Settings(home=home))
+        app, self.recognition = build_app(self.plane, Settings(home=home), Readers())
         listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = listening.getsockname()[1]
         config = uvicorn_config(app, lifespan="off", recognise=self.recall)

@@ -81,7 +81,7 @@ def test_another_tenants_thing_and_a_missing_one_answer_the_same(
 @pytest.mark.parametrize("path", sorted({route.path for route in every_route()}))
 def test_a_verb_that_is_not_declared_answers_405(live: Live, root: httpx.Client, path: str) -> None:
     runs = "/api/v1/projects/{project}/runs/"
-    also = {f"{runs}{word}": f"{runs}{{run_id}}" for word in ("inline", "compare", "search")}
+    also = {f"{runs}{word}": f"{runs}{{run_id}}" for word in ("inline", "together", "compare", "search")}
     declared = {route.method for route in every_route() if route.path in (path, also.get(path))}
     for method in METHODS:
         if method not in declared:

@@ -23,7 +23,11 @@ def test_policies_are_compared_on_a_table_of_jobs(tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     first = [line.split()[0] for line in told.output.splitlines()]
     assert first[:3] == ["policy", "sill", "fifo"]  # a narrow terminal says below which columns it had no room for
-    assert page.read_text().count("<polyline") == 2
+    written = page.read_text()
+    assert written.count("<figure>") == 5  # use, waiting jobs, waits of all, and waits by size for each policy
+    assert written.count("<polyline") == 3 * 2 + 2 * 4
+    assert "<script" not in written
+    assert "http" not in written.replace("http://www.w3.org/2000/svg", "")
 
 
 @pytest.mark.parametrize(

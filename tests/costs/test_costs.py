@@ -19,7 +19,8 @@ from sill.stores.database import Database, metadata, open_database
 
 SETTINGS = Settings(carbon_g_per_kwh=400, price_usd_per_cpu_h=0.04, price_usd_per_gib_h=0.005, price_usd_per_gpu_h=2)
 HOUR = Usage(wall_s=3600, cpu_s=3600, memory_gib_s=3600)
-AMOUNTS = st.floats(0, 1e6)
+AMOUNTS = st.floats(0, 1e6).map(lambda seconds: round(seconds, 9))
+"""Not the smallest numbers there are: sums of such are not exact."""
 USAGES = st.builds(
     Usage,
     wall_s=AMOUNTS,

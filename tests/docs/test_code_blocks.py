@@ -9,7 +9,7 @@ from sill.sdk.governance import Governance
 from sill.testing.pages import NOT_RUN, ROOT, blocks, missing_lines, pages, run, script, text_of, with_example
 
 RUNNABLE = [page for page in pages() if any(block.is_run for block in blocks(page))]
-LANGUAGES = ("python", "sh", "text", "yaml", "json")
+LANGUAGES = ("python", "sh", "text", "yaml", "json", "toml")
 REASON_LENGTH_MIN = 10
 
 

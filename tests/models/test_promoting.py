@@ -22,6 +22,9 @@ signature: {inputs: '[{"name": "age", "type": "double"}, {"name": "income", "typ
 """
 
 
+SAVED_MODEL = b"flavors: {tensorflow: {saved_model_dir: tf2model, model_type: tf2-module}}"
+
+
 class Files:
     """Artifacts by path, as blobs."""
 
@@ -34,6 +37,10 @@ class Files:
 
     async def digest(self, project: str, path: str) -> str:
         return self._digests.get(path, "")
+
+    async def digests(self, project: str, folder: str, count_max: int) -> dict[str, str]:
+        below = {path: digest for path, digest in self._digests.items() if path.startswith(f"{folder}/")}
+        return {path.removeprefix(f"{folder}/"): digest for path, digest in list(below.items())[:count_max]}
 
 
 class Logged:
@@ -90,6 +97,8 @@ async def test_a_promoted_version_has_a_signed_bundle_and_keeps_its_address(plat
         ({"MLmodel": XGBOOST, "model.ubj": b"\x80\x04\x95junk."}, "pickle"),
         ({"MLmodel": b"flavors: {pytorch: {model_data: data}}", "data/model.pth": b"x"}, "serialization_format='pt2'"),
         ({"model.ubj": b"x"}, "no MLmodel"),
+        ({"MLmodel": SAVED_MODEL, "data/model.keras": b"x"}, "a tf.Module with a signature"),
+        ({"MLmodel": SAVED_MODEL, "tf2model/saved_model.pb": b"x", "tf2model/fingerprint.pb": b"x"}, "TensorFlow"),
     ],
 )
 async def test_what_cannot_serve_is_refused_and_says_why_from_then_on(

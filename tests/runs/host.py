@@ -49,13 +49,19 @@ def build(
     clock: Clock | None = None,
     database_url: str = "",
     artifact_roots: str = "",
+    accelerators: str = "",
     engine: Engine | None = None,
 ) -> Host:
     """All parts, on SQLite in the home and with processes of this machine unless told otherwise. Call inside the event
     loop."""
     clock = clock or SystemClock()
     settings = Settings(
-        home=home, cpus=4, memory_bytes=4 * 1024**3, database_url=database_url, artifact_roots=artifact_roots
+        home=home,
+        cpus=4,
+        memory_bytes=4 * 1024**3,
+        database_url=database_url,
+        artifact_roots=artifact_roots,
+        accelerators=accelerators,
     )
     database = open_database(settings.database, clock)
     metadata.create_all(database.engine)

@@ -8,7 +8,7 @@ import pytest
 
 from sill.core.actors import Actor
 from sill.core.clock import ManualClock
-from sill.core.errors import Refused
+from sill.core.errors import Forbidden, Refused
 from sill.costs.types import Usage
 from sill.engines.types import EngineStatus, Life, Machine, Used
 from sill.queues.service import Queues
@@ -47,7 +47,7 @@ async def chosen(host: Any) -> list[str]:
     board = host.runs.board
     await board.refresh()
     decision = board.decide()
-    await host.database.write(lambda tx: host.worker._starter._begin(tx, decision.starts, decision.version, MACHINE))
+    await host.database.write(lambda tx: host.worker._starter._begin(tx, decision.starts, decision, MACHINE))
     return sorted(project for project, _ in decision.starts)
 
 
@@ -73,7 +73,10 @@ async def test_a_quota_raised_lets_more_start_and_one_lowered_stops_nothing(
     assert await chosen(host) == ["p", "p"]
     await queues.put(ada, msgspec.structs.replace(made, ceiling={"cpus": 1}))
     assert await chosen(host) == []
-    assert (await Overview(host.runs.board).standing(ada)).queues[0].held == {"cpus": 3.0, "memory_bytes": 3 * 1024**2}
+    assert (await Overview(host.runs.board, host.database).standing(ada)).queues[0].held == {
+        "cpus": 3.0,
+        "memory_bytes": 3 * 1024**2,
+    }
 
 
 async def test_what_was_chosen_under_an_older_quota_is_not_started(
@@ -138,7 +141,7 @@ async def test_runs_are_stopped_before_a_budget_is_passed_and_wait_for_the_next_
     assert (waits.state, waits.attempt, waits.put_offs) == (RunState.QUEUED, 2, 1)
     assert "stopped before the budget of queue 'poor' was passed" in waits.reason
     assert await chosen(host) == []
-    spent = (await Overview(host.runs.board).standing(ada)).queues[0].spent["usd"]
+    spent = (await Overview(host.runs.board, host.database).standing(ada)).queues[0].spent["usd"]
     assert 0.045 < spent <= 0.05
 
     clock.advance((waits.not_before_us - clock.now_us()) / 1e6 + 1)
@@ -242,6 +245,33 @@ async def test_a_project_moved_to_another_queue_takes_its_runs_along(
     await queues.put(ada, msgspec.structs.replace(b, projects=("p",)))
 
     assert await chosen(host) == []
-    standing = {queue.name: queue for queue in (await Overview(host.runs.board).standing(ada)).queues}
+    standing = {queue.name: queue for queue in (await Overview(host.runs.board, host.database).standing(ada)).queues}
     assert (standing["b"].running, standing["b"].waiting, standing["b"].held["cpus"]) == (4, 2, 4.0)
     assert standing["a"].running == 0
+
+
+async def test_those_that_wait_longest_are_told_with_what_holds_them_back(
+    host: Any, queues: Queues, ada: Actor, program: Any
+) -> None:
+    await queues.put(ada, QueueSpec(name="vision", ceiling={"cpus": 1}, projects=("p",)))
+    await queues.put(ada, QueueSpec(name="poor", budget={"usd": 0.0}, projects=("q",)))
+    runs = [await host.runs.submit(ada, project, program(resources=ONE)) for project in ("p", "p", "q")]
+    overview = Overview(host.runs.board, host.database)
+    assert await chosen(host) == ["p"]
+
+    waiting = await overview.waiting(ada)
+    assert [each.run_id for each in waiting] == [runs[1].id, runs[2].id]
+    assert [each.queue for each in waiting] == ["vision", "poor"]
+    assert "holds 1 of its ceiling of 1" in waiting[0].reason
+    assert "would pass the budget of queue 'poor'" in waiting[1].reason
+
+
+async def test_of_other_tenants_nothing_is_told_that_waits(host: Any, ada: Actor, program: Any) -> None:
+    for project in ("p", "q"):
+        await host.runs.submit(ada, project, program(resources=ONE))
+    overview = Overview(host.runs.board, host.database)
+    of_q = msgspec.structs.replace(ada, projects=frozenset({"q"}))
+
+    assert [each.project for each in await overview.waiting(of_q)] == ["q"]
+    with pytest.raises(Forbidden):
+        await overview.waiting(msgspec.structs.replace(of_q, scopes=frozenset({"queues:read"})))

@@ -42,9 +42,11 @@ async def test_without_a_shadow_there_is_nothing_to_see(tmp_path: Path) -> None:
     clock = ManualClock()
     daemon = open_daemon(tmp_path, clock, FakeEngine(clock, Capacity(cpus=4, memory_bytes=1024**3)))
     with pytest.raises(NotFound, match="SILL_SHADOW_POLICY"):
-        await Overview(daemon.runs.board).shadow(PLATFORM)
+        await Overview(daemon.runs.board, daemon.database).shadow(PLATFORM)
     with pytest.raises(NotFound):
-        await Overview(daemon.runs.board).shadow(Actor(id="t", scopes=frozenset({"*"}), projects=frozenset({"p"})))
+        await Overview(daemon.runs.board, daemon.database).shadow(
+            Actor(id="t", scopes=frozenset({"*"}), projects=frozenset({"p"}))
+        )
     with pytest.raises(NotFound, match="no policy"):
         Board(daemon.database, clock, daemon.engine.capacity(), daemon.runs.costs, shadow_policy="best")
     daemon.close()

@@ -49,7 +49,7 @@ async def test_twice_the_cpus_now_halve_what_waits(daemon: Daemon, what_ifs: Wha
         await daemon.runs.submit(PLATFORM, each.project, each.spec())
     await daemon.worker.dispatch_once()
     await daemon.worker.settled()
-    standing = await Overview(daemon.runs.board).standing(PLATFORM)
+    standing = await Overview(daemon.runs.board, daemon.database).standing(PLATFORM)
 
     told = await what_ifs.ask(PLATFORM, WhatIf(add={"cpus": 4}))
     assert (told.before.jobs, told.after.jobs) == (12, 12)
@@ -57,7 +57,7 @@ async def test_twice_the_cpus_now_halve_what_waits(daemon: Daemon, what_ifs: Wha
     assert told.bill_before.usd == pytest.approx(told.bill_after.usd)
     assert told.added_usd_per_h == pytest.approx(0.16)
     assert [queue.name for queue in told.queues] == ["p"]
-    assert await Overview(daemon.runs.board).standing(PLATFORM) == standing
+    assert await Overview(daemon.runs.board, daemon.database).standing(PLATFORM) == standing
 
 
 async def test_the_past_is_simulated_again_as_it_was_and_as_it_would_have_been(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.errors import InvalidValue, Refused
 from sill.scheduler.decide import decide
 from sill.scheduler.explain import explain
@@ -9,7 +10,6 @@ from sill.scheduler.policies import GRACE_S
 from sill.scheduler.rules import Scheduler
 from sill.scheduler.state import State
 from sill.scheduler.types import (
-    AcceleratorType,
     Action,
     Cluster,
     Ended,

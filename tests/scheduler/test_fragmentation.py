@@ -4,12 +4,13 @@ import copy
 
 import pytest
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.errors import NotFound
 from sill.scheduler.decide import decide
 from sill.scheduler.fits import FITS, fit_named
 from sill.scheduler.folding import happen
 from sill.scheduler.state import State
-from sill.scheduler.types import AcceleratorType, Action, Cluster, Ended, Job, Node, Observed, Policy, Start, Submitted
+from sill.scheduler.types import Action, Cluster, Ended, Job, Node, Observed, Policy, Start, Submitted
 
 
 def state(placement: str, *nodes: Node) -> State:

@@ -1,11 +1,12 @@
 """A gang waits for a near place for as long as running apart would cost it, and never leaves a level it needs."""
 
+from sill.core.accelerators import AcceleratorType
 from sill.scheduler.decide import decide
 from sill.scheduler.policies import policy_named
 from sill.scheduler.simulation.simulate import simulate
 from sill.scheduler.simulation.types import Workload
 from sill.scheduler.state import State
-from sill.scheduler.types import AcceleratorType, Action, Cluster, Job, Node, Start, Submitted, Tick
+from sill.scheduler.types import Action, Cluster, Job, Node, Start, Submitted, Tick
 
 CLUSTER = Cluster(
     nodes=tuple(Node(name=f"n{at}", accelerators={"gpu": 4}, domains=(f"r{at // 2}",)) for at in range(4)),

@@ -10,7 +10,7 @@ import sill.scheduler
 ROOT = Path(sill.scheduler.__file__).parent
 ALLOWED = {"bisect", "collections", "enum", "functools", "heapq", "itertools", "math", "operator", "typing"}
 ALLOWED |= {"copy", "msgspec", "numpy"}
-OWN = ("sill.scheduler", "sill.core.errors", "sill.core.values", "sill.core.clock")
+OWN = ("sill.scheduler", "sill.core.accelerators", "sill.core.errors", "sill.core.values", "sill.core.clock")
 READS_FILES = {
     "traces.py": {"csv", "gzip", "pathlib"},
     "shockwave.py": {"pathlib"},

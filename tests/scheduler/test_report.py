@@ -2,11 +2,12 @@
 
 import pytest
 
+from sill.core.accelerators import AcceleratorType
 from sill.scheduler.policies import policy_named
 from sill.scheduler.simulation.report import jain, quantile, report
 from sill.scheduler.simulation.simulate import simulate
 from sill.scheduler.simulation.types import Report, Workload
-from sill.scheduler.types import AcceleratorType, Cluster, Job, Node
+from sill.scheduler.types import Cluster, Job, Node
 
 KIND = AcceleratorType(name="gpu", price_usd_per_h=2.0, power_w=500.0)
 CLUSTER = Cluster(nodes=(Node(name="n", accelerators={"gpu": 4}),), types=(KIND,))

@@ -222,3 +222,15 @@ def test_what_a_killed_script_of_a_run_logged_arrives_before_the_run_is_over(pla
 
     assert here.get(run.id).state == "failed"
     assert series(plane, run.id) == expected(2_000)
+
+
+def test_runs_of_a_sweep_are_queued_together_or_not_at_all(plane: ControlPlane) -> None:
+    here = Stages(plane.client()).runs
+    good = RunSpec(name="together", command=("true",), params={"depth": "1"})
+
+    pair = here.submit_many([good, good], key="sweep-1")
+    with pytest.raises(InvalidValue):
+        here.submit_many([good, RunSpec(command=())])
+
+    assert here.submit_many([good, good], key="sweep-1") == pair
+    assert len([run for run in here.list().items if run.name == "together"]) == 2

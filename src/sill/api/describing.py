@@ -141,6 +141,8 @@ def unready(plane: Plane) -> list[str]:
     """What is missing until every endpoint is answered; nothing of a plane that is ready."""
     if not plane.has_plan:
         return ["no serving plan yet"]
+    if not plane.is_current:
+        return ["the newest serving plan is asked for"]
     return [f"{project}/{name}" for project, name in plane.planned if (project, name) not in plane.routes]
 
 

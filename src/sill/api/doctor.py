@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -34,6 +35,7 @@ async def examine(services: "Services", actor: Actor) -> tuple[Finding, ...]:
         await _examine_audit(services, actor),
         _examine_inference(services),
         await _examine_runs(services),
+        _examine_accelerators(services),
     )
 
 
@@ -182,3 +184,9 @@ async def _examine_runs(services: "Services") -> Finding:
             fix="sill retry RUN",
         )
     return Finding(name="runs", status="ok", message="every run that is said to run does.")
+
+
+def _examine_accelerators(services: "Services") -> Finding:
+    found = Counter(device.type for device in services.runs.engine.capacity().devices)
+    told = ", ".join(f"{count} × {name}" for name, count in found.items()) or "none was found or declared"
+    return Finding(name="accelerators", status="ok", message=f"{told}.")

@@ -1,12 +1,10 @@
 """The generate extension: one question as flat JSON, one answer as flat JSON, or a stream of them as server-sent events.
 
-Source: triton-inference-server/server, docs/protocol/extension_generate.md. Our own rule: a name beside `id` and
-`parameters` that is no input of the model is refused, so that a wrong name is not taken for a parameter.
+How a question is read is `protocols.oip.generate`'s.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from itertools import chain
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -20,28 +18,27 @@ from sill.api.inference_heads import (
     send_packed,
     wishes_of,
 )
+from sill.api.long_reading import Readers, Wish
 from sill.core.errors import InvalidValue, SillError
-from sill.core.names import shorten
 from sill.endpoints.types import PlanToken
-from sill.protocols.oip.codec import ID_LENGTH_MAX
 from sill.protocols.oip.errors import Receive, Send
+from sill.protocols.oip.generate import GenerateRequest, read_generate
+from sill.protocols.oip.long import is_long
 from sill.protocols.oip.paths import Target
-from sill.protocols.oip.tensors import RANK_MAX, read_tensor, write_tensor
-from sill.protocols.oip.types import ProtocolError, RequestInput
-from sill.runtimes.types import Signature, TensorSpec
-from sill.safety.strict_json import decode
+from sill.protocols.oip.tensors import write_tensor
+from sill.protocols.oip.types import ProtocolError
+from sill.runtimes.types import Signature
 from sill.traffic.plane import Plane, Told
 
 EVENTS_TYPE = b"text/event-stream; charset=utf-8"
-RESERVED = ("id", "parameters")
-HALVES = ("FP16", "BF16")
 
 
 class Generating:
     """Answers `generate` and `generate_stream`."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, readers: Readers) -> None:
         self._plane = plane
+        self._readers = readers
 
     async def answer(self, token: PlanToken, target: Target, headers: Headers, receive: Receive, send: Send) -> None:
         """Ask the model, and send its one answer, or its answers as they come.
@@ -56,9 +53,9 @@ class Generating:
         body = await read_body(receive)
         if body is None:
             return
-        given = decode(body, dict[str, Any])
-        tensors = to_tensors(main_model(route, target.version).signature, given)
-        asked = wishes.asked((project, target.name), target.version, _id(given) or self._plane.new_id(), tensors)
+        request = await self._read(body, main_model(route, target.version).signature, wishes.timeout_ms)
+        place, request_id = (project, target.name), request.id or self._plane.new_id()
+        asked = wishes.asked(place, target.version, request_id, request.tensors)
         parts = self._plane.stream(token, asked)
         try:
             if target.verb == "generate_stream":
@@ -68,59 +65,12 @@ class Generating:
         finally:
             await parts.aclose()
 
-
-def to_tensors(signature: Signature, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are named like inputs, as tensors: a value stands for one row, or for one element.
-
-    Raises:
-        InvalidValue: a name that is no input, or a value that is not of the input's kind or shape.
-    """
-    parameters = given.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise InvalidValue("parameters is an object.", field="parameters")
-    specs = {spec.name: spec for spec in signature.inputs}
-    for name in given:
-        if name not in specs and name not in RESERVED:
-            raise InvalidValue(
-                f"{shorten(name)!r} is no input; the model takes {', '.join(specs)}.",
-                fix="Put parameters into parameters.",
-                field=name[:100],
-            )
-    values = {**{name: value for name, value in parameters.items() if name in specs}, **given}
-    return {name: _tensor(spec, values[name]) for name, spec in specs.items() if name in values}
-
-
-def _tensor(spec: TensorSpec, value: Any) -> Any:
-    dims, flat = _flat(spec.name, value)
-    rank = len(spec.shape)
-    if not dims:
-        shape = (1,) * max(rank, 1)
-    else:
-        shape = (1, *dims) if len(dims) == rank - 1 else dims
-    datatype = "FP32" if spec.datatype in HALVES else spec.datatype
-    data = msgspec.Raw(msgspec.json.encode(flat))
-    tensor = read_tensor(RequestInput(name=spec.name, shape=shape, datatype=datatype, data=data))
-    return tensor.reshape(()) if rank == 0 and tensor.size == 1 else tensor
-
-
-def _flat(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
-    """Sizes of a nested list, and its values in a row."""
-    dims: list[int] = []
-    level = [value]
-    while level and isinstance(level[0], list):
-        sizes = {len(one) if isinstance(one, list) else -1 for one in level}
-        if len(sizes) != 1 or len(dims) == RANK_MAX:
-            raise InvalidValue(f"{shorten(name)!r} is a list of unequal lists.", field=name[:100])
-        dims.append(sizes.pop())
-        level = list(chain.from_iterable(level))
-    return tuple(dims), level
-
-
-def _id(given: Mapping[str, Any]) -> str:
-    said = given.get("id", "")
-    if not isinstance(said, str) or len(said) > ID_LENGTH_MAX or (said and not said.isprintable()):
-        raise InvalidValue(f"id is a text of up to {ID_LENGTH_MAX} printable characters.", field="id")
-    return said
+    async def _read(self, body: bytes, signature: Signature, timeout_ms: float) -> GenerateRequest:
+        if not is_long(body):
+            return read_generate(body, signature)
+        wish = Wish(kind="generate", signature=signature)
+        request: GenerateRequest = await self._readers.read(wish, body, timeout_ms)
+        return request
 
 
 async def _only(parts: AsyncGenerator[Told, None]) -> Told:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from sill.api.describing import unready
 from sill.api.heartbeat import end_silent
 from sill.api.inference_door import build_app
 from sill.api.inference_grpc import serve_grpc
 from sill.api.inference_sockets import Listen, open_grpc_socket, open_sockets
+from sill.api.long_reading import Readers
 from sill.api.serving_gate import BODIES_BYTES_MAX
 from sill.api.serving_life import Work, run_process, serve_beside
 from sill.core.clock import SystemClock
@@ -67,7 +69,8 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
         plane, Control(url, token), opener(settings.pythons), home, ModelCache(settings.model_cache_bytes)
     )
     await follower.start_from_cache()
-    app, recognition = build_app(plane, settings)
+    readers = Readers()
+    app, recognition = build_app(plane, settings, readers)
     is_public = listen != "socket"
     recognition.notes_what_was_taken = not is_public
     config = uvicorn_config(
@@ -89,6 +92,7 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
             plane,
             settings,
             recognition.in_flight,
+            readers=readers,
             memory=MemoryBudget(BODIES_BYTES_MAX),
             sock=open_grpc_socket(settings, home, listen),
             is_public=is_public,
@@ -114,6 +118,7 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     finally:
         for server in calls:
             await server.drained(DRAIN_S)
+        readers.close()
         await shipping.flush()
         with contextlib.suppress(SillError, OSError, TimeoutError):
             async with asyncio.timeout(DELIVER_S):
@@ -124,7 +129,7 @@ async def first_plan(plane: Plane) -> None:
     """Return when every endpoint is answered: the port is others' too, who answer meanwhile. Waits `FIRST_PLAN_S` at most."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FIRST_PLAN_S):
-            while not plane.has_plan or plane.planned.keys() - plane.routes.keys():  # noqa: ASYNC110 -- at most once
+            while unready(plane):  # noqa: ASYNC110 -- at most once
                 await asyncio.sleep(0.02)
 
 

@@ -24,6 +24,7 @@ from sill.api.inference_heads import (
     wishes_of,
 )
 from sill.api.inference_metrics import exposition
+from sill.api.long_reading import Readers, Wish
 from sill.api.recognition import Recognition
 from sill.api.scoring import Scoring, is_scoring, present_scoring
 from sill.api.serving_gate import serving_gate
@@ -37,6 +38,7 @@ from sill.protocols.mlflow.server import MLFLOW_VERSION
 from sill.protocols.oip.codec import Inference, read_request, write_response
 from sill.protocols.oip.errors import App, Receive, Scope, Send, translate_errors
 from sill.protocols.oip.forms import form_of
+from sill.protocols.oip.long import is_long
 from sill.protocols.oip.paths import Target, read_path
 from sill.protocols.oip.raw import read_raw
 from sill.protocols.oip.types import IndexRequest, RepositoryRequest
@@ -66,10 +68,11 @@ class ModelHealth(Value, frozen=True, kw_only=True):
 class Door:
     """The ASGI app. Errors are raised, the gate tells them."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, readers: Readers) -> None:
         self._plane = plane
-        self._generating = Generating(plane)
-        self._scoring = Scoring(plane)
+        self._readers = readers
+        self._generating = Generating(plane, readers)
+        self._scoring = Scoring(plane, readers)
         self.recognition: Recognition | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,10 +168,13 @@ class Door:
         if body is None:
             return  # the client left
         is_raw = json_bytes == 0
+        is_known_form = False
         if is_raw:
             request = read_raw(body, main_model(route, target.version).signature)
+        elif is_long(body, json_bytes):
+            request = await self._readers.read(Wish(kind="infer", header_bytes=json_bytes), body, wishes.timeout_ms)
         else:
-            request = read_request(body, json_bytes)
+            request, is_known_form = read_request(body, json_bytes), True
         place = (project, target.name)
         asked = wishes.asked(place, target.version, request.id or plane.new_id(), request.tensors, request)
         told = await plane.answer(token, asked)
@@ -178,7 +184,7 @@ class Door:
             target.name, told.model_version, asked.id, parameters, outputs, request.wanted(outputs)
         )
         await send_packed(send, answer, headers, told_bytes)
-        if self.recognition is not None and HEAD in scope and not is_raw and is_plain(request, headers):
+        if self.recognition is not None and HEAD in scope and is_known_form and is_plain(request, headers):
             form = form_of(request, body, json_bytes) if has_form(told) else None
             if form is not None and plane.routes.get(place) is route:
                 self.recognition.learn(scope[HEAD], token, route, asked, form, len(body))
@@ -200,9 +206,9 @@ def has_form(told: Told) -> bool:
     )
 
 
-def build_app(plane: Plane, settings: Settings) -> tuple[App, Recognition]:
+def build_app(plane: Plane, settings: Settings, readers: Readers) -> tuple[App, Recognition]:
     """The door behind the gate, with errors in the protocol's form; and the short way past both."""
-    door = Door(plane)
+    door = Door(plane, readers)
     gate = serving_gate(door, settings, present_scoring)
     door.recognition = Recognition(plane, gate.in_flight, SystemClock())
     return translate_errors(gate, is_own=is_scoring), door.recognition

@@ -11,6 +11,7 @@ from sill.api.inference_grpc_access import Accesses
 from sill.api.inference_grpc_describing import SERVICE, Described, Told
 from sill.api.inference_grpc_infer import Infer
 from sill.api.inference_grpc_stream import StreamInfer
+from sill.api.long_reading import Readers
 from sill.core.clock import SystemClock
 from sill.core.settings import Settings
 from sill.protocols.grpc.heads import Head
@@ -34,9 +35,9 @@ RELAYED_S_MAX = 120.0
 class Door:
     """A `grpc.port.Service`."""
 
-    def __init__(self, plane: Plane, in_flight: InFlight, hosts: frozenset[str]) -> None:
+    def __init__(self, plane: Plane, in_flight: InFlight, hosts: frozenset[str], readers: Readers) -> None:
         self._hosts = hosts
-        infer = Infer(plane, in_flight, Accesses(plane, SystemClock()))
+        infer = Infer(plane, in_flight, Accesses(plane, SystemClock()), readers)
         self._methods: dict[str, Method] = {
             SERVICE + "ModelInfer": infer,
             SERVICE + "ModelStreamInfer": StreamInfer(infer),
@@ -69,6 +70,7 @@ async def serve_grpc(
     settings: Settings,
     in_flight: InFlight,
     *,
+    readers: Readers,
     memory: MemoryBudget | None = None,
     sock: socket.socket | None = None,
     is_public: bool = True,
@@ -77,13 +79,13 @@ async def serve_grpc(
     """Answer gRPC from now on: on the third port, or on the socket that is given.
 
     Args:
-        in_flight, memory: the HTTP door's, so that one limit holds for both.
+        in_flight, readers, memory: the HTTP door's, so that one limit holds for both.
         is_public: false behind a gateway, which has the certificate.
     """
     chosen = limits or GrpcLimits(
         message_bytes_max=settings.body_bytes_max, age_seconds_max=0.0 if is_public else RELAYED_S_MAX
     )
-    server = GrpcServer(Door(plane, in_flight, allowed_hosts(settings)), chosen, memory)
+    server = GrpcServer(Door(plane, in_flight, allowed_hosts(settings), readers), chosen, memory)
     tls = tls_context(settings.tls_cert, settings.tls_key) if is_public else None
     await server.listen(settings.host, settings.grpc_port, sock=sock, tls=tls)
     return server

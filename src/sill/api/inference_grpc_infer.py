@@ -3,13 +3,15 @@
 A message that differs from an earlier one in its numbers only takes a short way; see docs/decisions/0010-the-short-way.md.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from sill.api.inference_grpc_access import Access, Accesses
 from sill.api.inference_grpc_known import KnownMessage, Running, Tell, parameters_of
+from sill.api.long_reading import Readers, Wish
 from sill.core.clock import SystemClock
 from sill.core.errors import Limited, SillError
 from sill.protocols.grpc.heads import Head
@@ -17,7 +19,7 @@ from sill.protocols.grpc.port import Call
 from sill.protocols.grpc.status import call_error
 from sill.protocols.oip import grpc_answers
 from sill.protocols.oip.grpc_forms import form_of
-from sill.protocols.oip.grpc_requests import GrpcInference, read_infer
+from sill.protocols.oip.grpc_requests import GrpcInference, is_long, read_infer
 from sill.safety.limits import InFlight
 from sill.traffic.alike import House
 from sill.traffic.plane import Plane, Way
@@ -33,8 +35,9 @@ class Infer:
 
     is_streaming = False
 
-    def __init__(self, plane: Plane, in_flight: InFlight, accesses: Accesses) -> None:
+    def __init__(self, plane: Plane, in_flight: InFlight, accesses: Accesses, readers: Readers) -> None:
         self.plane = plane
+        self._readers = readers
         self.in_flight = in_flight
         self.accesses = accesses
         self.house = House(plane, in_flight, SystemClock())
@@ -47,7 +50,10 @@ class Infer:
         """One request, one answer."""
         try:
             access = self.accesses.of(call.head)
-            call.state = self.submit(access, content, partial(self._tell, call), call.head.timeout_s)
+            if is_long(content):
+                call.state = LongMessage(self._ask_long(call, access, content))
+            else:
+                call.state = self.submit(access, content, partial(self._tell, call), call.head.timeout_s)
         except SillError as refused:
             raise call_error(refused) from refused
 
@@ -57,6 +63,24 @@ class Infer:
     def cancelled(self, call: Call) -> None:
         """Its place in the queue is free."""
         call.state.cancel()
+
+    async def read(self, content: bytes, timeout_s: float) -> GrpcInference:
+        """A long message. Errors as `Readers.read`."""
+        request: GrpcInference = await self._readers.read(Wish(kind="grpc"), content, timeout_s * 1e3)
+        return request
+
+    async def _ask_long(self, call: Call, access: Access, content: bytes) -> None:
+        """`message`, for one that is long."""
+        tell, timeout_s = partial(self._tell, call), call.head.timeout_s
+        try:
+            read = await self.read(content, timeout_s)
+            way = self.plane.find_way(access.token, self.asked(access, read, timeout_s))
+            call.state.running = self.queue(access, way, partial(self.answer, read), tell)
+        except SillError as refused:
+            tell(refused)
+        except Exception:
+            _log.exception("a long message could not be read")
+            tell(SillError(""))
 
     def _tell(self, call: Call, told: bytes | SillError) -> None:
         if isinstance(told, SillError):
@@ -161,6 +185,20 @@ class Infer:
     def answer(self, asked: GrpcInference, way: Way, part: Part) -> bytes:
         """The answer's message."""
         return write_answer(asked, way, way.model, part.outputs)
+
+
+class LongMessage:
+    """A message that is read, and then `running`; for `Infer.cancelled`."""
+
+    def __init__(self, reading: Coroutine[Any, Any, None]) -> None:
+        self.running: Running | None = None
+        self._task = asyncio.get_running_loop().create_task(reading)
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        self._task.cancel()
+        if self.running is not None:
+            self.running.cancel()
 
 
 def write_answer(

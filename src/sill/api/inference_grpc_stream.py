@@ -8,8 +8,10 @@ Source: triton-inference-server/server, docs/user_guide/decoupled_models.md.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Coroutine
 from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 from sill.api.inference_grpc_access import Access
 from sill.api.inference_grpc_infer import Infer, write_answer
@@ -19,7 +21,7 @@ from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.port import Call
 from sill.protocols.grpc.status import call_error
 from sill.protocols.oip.grpc_answers import FINAL, write_failed, write_parameters, write_streamed
-from sill.protocols.oip.grpc_requests import GrpcInference, read_id, read_infer
+from sill.protocols.oip.grpc_requests import GrpcInference, is_long, read_id, read_infer
 from sill.traffic.plane import Way
 
 _log = logging.getLogger("sill.grpc")
@@ -70,20 +72,48 @@ class Conversation:
         """A request: queued, answered in its turn."""
         self._open += 1
         size = len(content)
+        if is_long(content):
+            self._begin(self._ask_long(content, _Turn(self._turns, "", size)))
+            return
         try:
             access = self._infer.accesses.of(self._call.head)  # its time may have run out since
             asked = read_infer(content)
-            wish = self._infer.asked(access, asked, self._call.head.timeout_s)
-            way = self._infer.plane.find_way(access.token, wish)
+            way = self._way(access, asked)
         except SillError as refused:
             self._tell(_Turn(self._turns, read_id(content), size), refused)
             return
         if way.model.signature.streams:
-            task = asyncio.get_running_loop().create_task(self._stream(access, asked, way, size))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._stream(access, asked, way, size))
+        else:
+            self._queue(access, asked, way, _Turn(self._turns, asked.request.id, size))
+
+    async def _ask_long(self, content: bytes, turn: "_Turn") -> None:
+        """A long request; it has its place among the answers before it is read."""
+        try:
+            access = self._infer.accesses.of(self._call.head)
+            asked = await self._infer.read(content, self._call.head.timeout_s)
+            turn.id = asked.request.id
+            way = self._way(access, asked)
+        except SillError as refused:
+            self._tell(turn, refused)
             return
-        turn = _Turn(self._turns, asked.request.id, size)
+        if way.model.signature.streams:
+            self._turns.remove(turn)  # its parts come as the model gives them
+            self._send_answers()
+            await self._stream(access, asked, way, turn.size)
+        else:
+            self._queue(access, asked, way, turn)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _way(self, access: Access, asked: GrpcInference) -> Way:
+        wish = self._infer.asked(access, asked, self._call.head.timeout_s)
+        return self._infer.plane.find_way(access.token, wish)
+
+    def _queue(self, access: Access, asked: GrpcInference, way: Way, turn: "_Turn") -> None:
         try:
             answer = partial(self._infer.answer, asked)
             running = self._infer.queue(access, way, answer, partial(self._tell, turn))
@@ -112,6 +142,10 @@ class Conversation:
             turn.answer = write_streamed(write_failed(turn.id, is_marked=True), call_error(told).message)
         else:
             turn.answer = write_streamed(told + write_parameters(4, {FINAL: True}))
+        self._send_answers()
+
+    def _send_answers(self) -> None:
+        """Those whose turn it is."""
         while self._turns and self._turns[0].answer is not None:
             first = self._turns.popleft()
             self._call.send(first.answer or b"")

@@ -3,6 +3,7 @@
 from sill.api.routing import Call, Routes
 from sill.core.errors import InvalidValue
 from sill.queues.types import BookingSpec, QueueSpec
+from sill.runs.types import Waiting
 from sill.scheduler.simulation.types import ShadowReport, WhatIf, WhatIfReport
 from sill.scheduler.types import Standing
 
@@ -57,6 +58,12 @@ async def delete_booking(call: Call) -> None:
 async def get_standing(call: Call) -> Standing:
     """How the cluster and its queues stand: shares, borrowing, lending, fragmentation, what waits."""
     return await call.services.overview.standing(call.actor)
+
+
+@ROUTES.get("/scheduler/waiting", scope="queues:read", returns=tuple[Waiting, ...])
+async def list_waiting(call: Call) -> tuple[Waiting, ...]:
+    """The runs that have waited longest, of all projects the caller may see, and why each waits."""
+    return await call.services.overview.waiting(call.actor)
 
 
 @ROUTES.post("/scheduler/whatif", scope="queues:read", body=WhatIf, returns=WhatIfReport)

@@ -13,6 +13,8 @@ from sill.runs.types import (
     Run,
     RunDeleted,
     RunSpec,
+    RunSpecs,
+    RunsSubmitted,
     RunUpdate,
     View,
 )
@@ -50,6 +52,14 @@ class LogsQuery(Value, frozen=True, kw_only=True):
 async def submit_run(call: Call) -> Run:
     """Queue a run."""
     return await call.services.runs.submit(call.actor, call.project, call.body, key=call.key)
+
+
+@ROUTES.post("/projects/{project}/runs/together", scope="runs:write", returns=RunsSubmitted, body=RunSpecs, status=201)
+async def submit_runs(call: Call) -> RunsSubmitted:
+    """Queue up to 1,000 runs in one step: all of them or none."""
+    return RunsSubmitted(
+        runs=await call.services.runs.submit_many(call.actor, call.project, call.body.runs, key=call.key)
+    )
 
 
 @ROUTES.post("/projects/{project}/runs/inline", scope="runs:write", returns=Run, body=InlineRun, status=201)

@@ -14,13 +14,16 @@ from sill.api.inference_heads import (
     send_packed,
     wishes_of,
 )
+from sill.api.long_reading import Readers, Wish
 from sill.core.errors import InvalidValue, SillError
 from sill.core.names import check_name, shorten
 from sill.endpoints.types import PlanToken
 from sill.protocols.mlflow import errors as mlflow_errors
-from sill.protocols.mlflow.scoring import predictions_of, read_scoring
+from sill.protocols.mlflow.scoring import CSV_TYPE, ScoringRequest, predictions_of, read_scoring
 from sill.protocols.oip.errors import Receive, Send
+from sill.protocols.oip.long import LONG_TEXT_BYTES, is_long
 from sill.protocols.oip.paths import Target
+from sill.runtimes.types import Signature
 from sill.traffic.plane import Plane
 
 PATHS = ("/invocations", "/ping", "/health", "/version")
@@ -30,8 +33,9 @@ ENDPOINTS_SHOWN_MAX = 10
 class Scoring:
     """Answers `/invocations`, where the model is the token's only one or named by a header, and the path under a model."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, readers: Readers) -> None:
         self._plane = plane
+        self._readers = readers
 
     async def answer(self, token: PlanToken, target: Target, headers: Headers, receive: Receive, send: Send) -> None:
         """Read MLflow's form, ask the model, write MLflow's form.
@@ -46,11 +50,18 @@ class Scoring:
         if body is None:
             return
         signature = main_model(route, target.version).signature
-        scoring = read_scoring(kind_of(headers).decode("latin-1"), body, signature)
+        scoring = await self._read(kind_of(headers).decode("latin-1"), body, signature, wishes.timeout_ms)
         asked = wishes.asked((project, name), target.version, self._plane.new_id(), scoring.tensors)
         told = await self._plane.answer(token, asked)
         predictions = predictions_of(told.model.signature, told.part.outputs, as_records=scoring.is_table)
         await send_packed(send, msgspec.json.encode({"predictions": predictions}), headers)
+
+    async def _read(self, kind: str, body: bytes, signature: Signature, timeout_ms: float) -> ScoringRequest:
+        if not is_long(body) and not (kind == CSV_TYPE and len(body) > LONG_TEXT_BYTES):
+            return read_scoring(kind, body, signature)
+        wish = Wish(kind="scoring", content_type=kind, signature=signature)
+        request: ScoringRequest = await self._readers.read(wish, body, timeout_ms)
+        return request
 
     def _place(self, token: PlanToken, target: Target, headers: Headers) -> tuple[str, str]:
         """Project and endpoint.

@@ -216,7 +216,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         lake=lake,
         ingestion=Ingestion(sources, lake),
         features=features,
-        overview=Overview(runs.board),
+        overview=Overview(runs.board, database),
         what_ifs=WhatIfs(database, clock, runs.board, costs, settings),
         queues=Queues(database, runs.board.resources, runs.board.nodes),
         runs=runs,

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
@@ -29,6 +30,8 @@ HOME_LOOK_S = 5.0
 """How often it looks whether its home is still there."""
 SWITCH_S = 0.000_5
 """How long a thread beside the loop, such as the log's, may hold the interpreter while a request waits."""
+FILES_MAX = 65_536
+"""Files and connections a process may have open, if the system lets it: often it starts with a thousand."""
 YOUNG_MAX = 10_000
 """Objects made and kept before the collector looks; requests make many, and keep hardly any."""
 
@@ -44,6 +47,7 @@ def run_process(program: str, begin: Callable[[Settings], tuple[Path, Callable[[
     try:
         settings = read_settings()
         start_logging(settings)
+        raise_files_max()
         folder, work = begin(settings)
         with hold_lock(folder):
             run_serving(work())
@@ -107,6 +111,14 @@ def run_serving(work: Work) -> None:
         runner.run(work)
         logging.shutdown()
         os._exit(0)
+
+
+def raise_files_max() -> None:
+    """Let this process, and those it starts, have as many files open as its listeners may take connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def beat(folder: Path) -> None:

@@ -8,11 +8,12 @@ import msgspec
 import typer
 
 from sill.cli.client import stages
-from sill.cli.layout import amount
+from sill.cli.layout import Whole, amount
 from sill.cli.options import AsJson, add, choose
 from sill.cli.output import Options, ago, remark, show_line, show_table, size, when
 from sill.core.errors import InvalidValue
 from sill.queues.types import BookingSpec, QueueSpec
+from sill.runs.types import Resources
 from sill.scheduler.types import QueueStanding, Standing
 
 PANEL = "Runs"
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     queues = typer.Typer(help="Queues: how they stand, their quotas and budgets.", invoke_without_command=True)
     queues.callback()(_standing_if_alone)
     add(queues, show, "sill queue show", name="show", is_about_project=False)
+    add(queues, waiting, "sill queue waiting", name="waiting", is_about_project=False)
     add(queues, list_queues, "sill queue list", name="list", is_about_project=False)
     made = (
         "sill queue create vision --guarantee cpus=8 --ceiling cpus=16 --of shop",
@@ -73,21 +75,28 @@ def show() -> None:
     show_table(found, "", columns, [_row(each) for each in found.queues], "no queue has ever had a run.")
     if Options.as_json:
         return
-    titles = ("resource", "used", "of", "free", "free on one node", "fragmented")
+    titles = ("resource", "used", "of", "free", "closed", "free on one node", "fragmented")
     rows = [
         (
-            each.name,
-            _shown(each.name, each.used),
-            _shown(each.name, each.total),
-            _shown(each.name, each.free),
-            _shown(each.name, each.largest),
+            each.name.replace(MEMORY, "memory"),
+            *(_shown(each.name, amount) for amount in (each.used, each.total, each.free, each.closed, each.largest)),
             f"{each.fragmentation:.0%}",
         )
         for each in found.resources
-        if each.total
     ]
     show_table(found, "", titles, rows, "")
     remark(_in_sum(found))
+
+
+def waiting() -> None:
+    """The runs that have waited longest, in all projects, and what holds each back."""
+    found = stages().queues.waiting()
+    rows = [
+        (each.run_id, each.name, each.project, each.queue, ago(each.created_us), _asked(each.resources), each.reason)
+        for each in found
+    ]
+    columns = (Whole("run"), "name", "project", "queue", "age", "asks for", "why it waits")
+    show_table(found, "", columns, rows, "no run waits.", has_prose=True)
 
 
 def list_queues() -> None:
@@ -296,6 +305,13 @@ def _in_sum(found: Standing) -> str:
         f"{found.waiting} runs wait, {found.running} run on {found.nodes} node{'s' if found.nodes != 1 else ''}; "
         f"{found.utilisation:.0%} of the scarcest resource is used; policy {found.policy}."
     )
+
+
+def _asked(needs: Resources) -> str:
+    """What all workers of a run ask for together."""
+    one = {"cpus": needs.cpus, MEMORY: float(needs.memory_bytes), "accelerators": needs.accelerators}
+    times = f"{needs.workers} x " if needs.workers > 1 else ""
+    return times + _several({name: amount for name, amount in one.items() if amount})
 
 
 def _several(given: dict[str, float]) -> str:

@@ -53,7 +53,14 @@ def run(
     ] = 1,
     cpus: Annotated[float, typer.Option(help="CPU cores for each worker.")] = 1.0,
     memory: Annotated[int, typer.Option(help="Memory for each worker in MiB.")] = 512,
-    gpus: Annotated[float, typer.Option(help="Accelerators for each worker.")] = 0.0,
+    gpus: Annotated[float, typer.Option(help="Accelerators for each worker: whole ones, or a part of one.")] = 0.0,
+    gpu_type: Annotated[
+        list[str],
+        typer.Option(help="Kind of accelerator it can use, such as h200; may be given again, the best first."),
+    ] = [],  # noqa: B006
+    capability: Annotated[
+        list[str], typer.Option(help="What its accelerators must have, such as bf16; may be given again.")
+    ] = [],  # noqa: B006
     timeout: Annotated[float, typer.Option(help="Seconds after which it is stopped; 0 for none.")] = 0.0,
     retries: Annotated[int, typer.Option(help="How often a failed attempt is repeated.")] = 0,
     start_by: Annotated[str, typer.Option(help="Wait so long at most for cheaper or cleaner power, such as 24h.")] = "",
@@ -80,7 +87,14 @@ def run(
         code="" if no_code else _send_code(here.runs.upload_code),
         experiment=experiment,
         env=variables,
-        resources=Resources(cpus=cpus, memory_bytes=memory * MEBIBYTE, accelerators=gpus, workers=workers),
+        resources=Resources(
+            cpus=cpus,
+            memory_bytes=memory * MEBIBYTE,
+            accelerators=gpus,
+            accelerator_types=tuple(gpu_type),
+            capabilities=tuple(capability),
+            workers=workers,
+        ),
         timeout_s=timeout,
         retries=retries,
         start_by_s=span_s(start_by, "--start-by") if start_by else 0.0,

@@ -14,7 +14,10 @@ from sill.cli.spans import span_s
 from sill.core.errors import InvalidValue
 
 if TYPE_CHECKING:  # the scheduler brings numpy, which no other command needs
-    from sill.scheduler.simulation.types import Bill, Outcome, Report, WhatIfReport, Workload
+    from sill.cli.plots import Run
+    from sill.scheduler.simulation.types import Bill, Report, WhatIfReport, Workload
+    from sill.scheduler.state import State
+    from sill.scheduler.types import Action, Policy
 
 PANEL = "Runs"
 COLUMNS = ("policy", "jobs", "wait mean", "p50", "p99", "JCT mean", "makespan", "used", "stopped", "lost", "fair")
@@ -72,7 +75,7 @@ def simulate(
     per_node: Annotated[int, typer.Option(help="Accelerators of a machine (with --jobs).")] = 8,
     cpus: Annotated[float, typer.Option(help="Cores of a machine (with --jobs).")] = 64.0,
     memory: Annotated[float, typer.Option(help="Memory of a machine in GiB (with --jobs).")] = 512.0,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the waits as curves.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page: use, waiting jobs and waits as curves.")] = None,
 ) -> None:
     """Run policies on a workload, by the function that decides for the daemon; it needs no platform."""
     from sill.cli.plots import page
@@ -83,37 +86,36 @@ def simulate(
         raise InvalidValue("give a trace or --jobs FILE.", fix="sill simulate --jobs jobs.csv")
     policies = [policy_named(name.strip()) for name in policy.split(",")]
     workload = from_table(jobs, nodes or 1, per_node, cpus, memory) if jobs else from_trace(trace, nodes)
-    outcomes = [_simulated(workload, each) for each in policies]
-    rows = [_row(report) for _, report in outcomes]
+    runs = [_simulated(workload, each) for each in policies]
+    rows = [_row(run.report) for run in runs]
     if html:
-        html.write_text(
-            page(f"{workload.name}: {len(workload.jobs):,} jobs", outcomes, COLUMNS, rows), encoding="utf-8"
-        )
+        html.write_text(page(f"{workload.name}: {len(workload.jobs):,} jobs", runs, COLUMNS, rows), encoding="utf-8")
     if Options.as_json:
-        show_json([report for _, report in outcomes])
+        show_json([run.report for run in runs])
         return
     show_table(None, "", COLUMNS, rows, "there are no jobs.")
-    left = sum(report.left for _, report in outcomes)
+    left = sum(run.report.left for run in runs)
     if left:
         remark(f"{left} jobs never ended: they ask for more than there is.", style="red")
 
 
-def _simulated(workload: "Workload", policy: object) -> "tuple[Outcome, Report]":
+def _simulated(workload: "Workload", policy: "Policy") -> "Run":
+    from sill.cli.plots import Run
     from sill.scheduler.simulation.report import report
     from sill.scheduler.simulation.simulate import Simulation
-    from sill.scheduler.types import Policy
+    from sill.scheduler.simulation.timeline import Timeline
 
-    assert isinstance(policy, Policy)
     many, step = len(workload.jobs), max(len(workload.jobs) // 200, 1)
+    timeline = Timeline()
     with progress(f"{policy.name}: {many:,} jobs") as advance:
 
-        def observe(state: object, _actions: object) -> None:
-            ended = state.ends  # type: ignore[attr-defined]
-            if ended % step == 0:
-                advance(now=f"{policy.name}: {ended:,} of {many:,} jobs")
+        def observe(state: "State", actions: "list[Action]") -> None:
+            timeline(state, actions)
+            if state.ends % step == 0:
+                advance(now=f"{policy.name}: {state.ends:,} of {many:,} jobs")
 
         outcome = Simulation(workload, policy, observe=observe).run()
-    return outcome, report(outcome)
+    return Run(outcome, report(outcome), timeline.spans())
 
 
 def _row(told: "Report") -> tuple[str, ...]:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.errors import InvalidValue
 from sill.core.names import shorten
 from sill.scheduler.possible import check_job
 from sill.scheduler.simulation import traces
 from sill.scheduler.simulation.types import Workload
-from sill.scheduler.types import AcceleratorType, Cluster, Job, Node
+from sill.scheduler.types import Cluster, Job, Node
 
 JOBS_MAX = 1_000_000
 NODES_MAX = 100_000

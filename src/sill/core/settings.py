@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sql_seconds_max: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     sql_rows_max: Annotated[int, msgspec.Meta(ge=1)] = 100_000
     carbon_g_per_kwh: Annotated[float, msgspec.Meta(ge=0)] = 445.0
+    accelerators: str = ""
     energy_series: str = ""
     carbon_usd_per_kg: Annotated[float, msgspec.Meta(ge=0)] = 0.1
     scheduler_policy: str = "local"
@@ -119,6 +120,7 @@ SETTINGS_HELP = {
     "sql_seconds_max": "Longest a SQL query may run.",
     "sql_rows_max": "Most rows a SQL query may return.",
     "carbon_g_per_kwh": "Grid carbon intensity used when no series is given (default: world average 2024, Ember).",
+    "accelerators": "TOML file of devices no plug-in finds, and of prices and speeds of types; docs/scheduler.md has one.",
     "energy_series": "CSV of hours (start, carbon_g_per_kwh, usd_per_kwh) that runs with --start-by choose their start by.",
     "carbon_usd_per_kg": "What a kilogram of CO2e counts for when a start is chosen by the series, beside its prices.",
     "scheduler_policy": "Policy that decides which runs start; the scheduler's page lists them.",

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Float, Index, Table, Text, func, insert, select
+from sqlalchemy import BigInteger, Column, Connection, Float, Index, Table, Text, func, select
 
 from sill.costs.types import Cost, MeterRecord, Usage
 from sill.stores.database import Tx, metadata
 from sill.stores.database.schema import key_type
+from sill.stores.database.sql import insert_rows
 
 SUBJECTS_MAX = 1_000
 """How many subjects a report names; the total counts all."""
@@ -44,11 +45,13 @@ records = Table(
 
 def add_records(tx: Tx, every: Sequence[MeterRecord]) -> None:
     """Keep records."""
-    if every:
-        tx.execute(insert(records), [_row(record) for record in every])
+    rows = [_row(record) for record in every]
+    if rows:
+        insert_rows(tx.connection, records, tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def _row(record: MeterRecord) -> dict[str, Any]:
+    """By column; the same columns in the same order for each record."""
     cost, usage = record.cost, record.cost.usage
     return {
         "id": record.id,

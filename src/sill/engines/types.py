@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
+from sill.core.accelerators import AcceleratorType, Device
 from sill.core.values import Value
 
 
@@ -11,7 +12,9 @@ class Capacity(Value, frozen=True, kw_only=True):
 
     cpus: float
     memory_bytes: int
-    accelerators: float = 0.0
+    devices: tuple[Device, ...] = ()
+    types: tuple[AcceleratorType, ...] = ()
+    """Kinds of the devices."""
 
 
 class Used(Value, frozen=True, kw_only=True):
@@ -43,6 +46,8 @@ class StartSpec(Value, frozen=True, kw_only=True):
         task: written to `task.json` in the run folder; `SILL_TASK` names the file.
         workers: processes of the gang.
         cpus, memory_bytes, accelerators: of one worker.
+        accelerator: type of the devices it was given; empty for none.
+        devices: which of that type, counted in the order of `Capacity.devices`, worker after worker.
         timeout_s: 0 means none.
         resume: take over the working folder of the attempt before.
         relay: what a relay beside the command is told (`sill.relay`), its secrets among it; empty for no relay.
@@ -58,6 +63,8 @@ class StartSpec(Value, frozen=True, kw_only=True):
     cpus: float = 1.0
     memory_bytes: int = 0
     accelerators: float = 0.0
+    accelerator: str = ""
+    devices: tuple[int, ...] = ()
     timeout_s: float = 0.0
     resume: bool = True
     relay: dict[str, Any] = {}

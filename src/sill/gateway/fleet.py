@@ -12,9 +12,10 @@ from sill.api.inference_sockets import GRPC_SOCKET_FILE, socket_path
 from sill.core.errors import Unavailable
 from sill.core.settings import PROCESSES_MAX, Settings, replica_bounds, replica_names
 from sill.gateway.grpc_relay import Address, Place
-from sill.gateway.health import LAST_SILENT_S, SILENT_S, slow_one
+from sill.gateway.health import LAST_SILENT_S, SILENT_S, UNREADY_S, UNREADY_S_MAX, slow_one
 from sill.gateway.router import Router
 from sill.gateway.upstream import Connection, Replica
+from sill.traffic.inheriting import inherit
 
 PROBE_S = 0.25
 READ_S = 0.02
@@ -57,6 +58,8 @@ class Slot:
         self.replica = replica
         self.child = child
         self.task: asyncio.Task[None] | None = None
+        self.is_ready = False
+        """By its last probe: it answers every endpoint of its plan."""
 
 
 class Fleet:
@@ -94,7 +97,7 @@ class Fleet:
             self._removing.add(task)
             task.add_done_callback(self._removing.discard)
         for _ in range(count - len(own)):
-            slot = self._add(self._free_name())
+            slot = self._add(self._free_name(), like=own[0] if own else None)
             _log.info("%s starts: %d replicas are needed", slot.replica.name, count)
 
     async def roll(self) -> None:
@@ -106,7 +109,7 @@ class Fleet:
         async with self._rolling:
             for old in [slot for slot in self._slots if slot.child is not None and not slot.replica.is_draining]:
                 name = self._free_name()
-                new = self._add(name)
+                new = self._add(name, like=old)
                 try:
                     async with asyncio.timeout(READY_S):
                         while not new.replica.may_serve:  # noqa: ASYNC110 -- its next probe is awaited
@@ -148,7 +151,12 @@ class Fleet:
                 self._child(name).stop(STOP_S)
         return names
 
-    def _add(self, name: str) -> Slot:
+    def _add(self, name: str, like: Slot | None = None) -> Slot:
+        """One more.
+
+        Args:
+            like: a replica of this machine whose plan and bundles it begins with.
+        """
         if ":" in name:
             slot = Slot(Replica(name, split_address(name)), None)
         else:
@@ -156,8 +164,13 @@ class Fleet:
             slot = Slot(Replica(name, partial(socket_path, child.folder)), child)
         self._slots.append(slot)
         self._router.replicas.append(slot.replica)
-        slot.task = asyncio.create_task(self._keep(slot))
+        slot.task = asyncio.create_task(self._begin(slot, like))
         return slot
+
+    async def _begin(self, slot: Slot, like: Slot | None) -> None:
+        if slot.child is not None and like is not None and like.child is not None:
+            await asyncio.to_thread(_hand_over, slot.child, like.child)
+        await self._keep(slot)
 
     async def _remove(self, slot: Slot) -> None:
         """Let a replica end what it has, then end it."""
@@ -181,7 +194,7 @@ class Fleet:
         while True:
             if child is not None and not child.is_running() and loop.time() >= next_start_s:
                 self._router.eject(replica, "its process has ended", is_lost=True)
-                child.start()
+                _start(child)
                 heard_s, next_start_s = loop.time(), loop.time() + pause_s
                 pause_s = min(2 * pause_s, RESTART_PAUSE_S_MAX)
             begun_s = loop.time()
@@ -189,7 +202,8 @@ class Fleet:
             if status:
                 heard_s = loop.time()
                 pause_s = RESTART_PAUSE_S if replica.may_serve else pause_s
-                replica.health.probe_answered(loop.time(), is_ready=status == 200)
+                slot.is_ready = status == 200
+                replica.health.probe_answered(loop.time(), slot.is_ready, self._patience_s(slot))
                 if replica.may_serve:
                     self._router.changed()
             elif child is not None and loop.time() - heard_s > max(STUCK_S, READY_S * (not child.is_alive())):
@@ -213,6 +227,11 @@ class Fleet:
         elif not status:
             self._lose(replica, "it cannot be reached")
         return status or 0
+
+    def _patience_s(self, slot: Slot) -> float:
+        """How long a replica may be missing an endpoint before it gets requests all the same."""
+        others = [one for one in self._slots if one is not slot and one.replica.may_serve]
+        return UNREADY_S_MAX if any(one.is_ready for one in others) else UNREADY_S
 
     def _lose(self, replica: Replica, why: str) -> None:
         if replica.health.is_admitted:
@@ -239,6 +258,23 @@ class Fleet:
             log_file=settings.home / "logs" / "inference.log",
             variables={**variables, **{name: os.environ[name] for name in given if name in os.environ}},
         )
+
+
+def _start(child: Child) -> None:
+    """Start it; where that fails, it is tried again later, as if it had ended at once."""
+    try:
+        child.start()
+    except OSError as failed:
+        _log.error("%s cannot be started: %s", child.folder.name, failed)
+
+
+def _hand_over(child: Child, like: Child) -> None:
+    """What one keeps on disk, for a child that does not run. Without it, that one asks the control plane."""
+    try:
+        if not child.is_running():
+            inherit(child.folder, like.folder)
+    except OSError as full:
+        _log.warning("%s begins without what %s keeps: %s", child.folder.name, like.folder.name, full)
 
 
 def split_address(name: str) -> tuple[str, int]:

@@ -11,8 +11,9 @@ FAULTS_MAX = 5
 EJECTED_S, EJECTED_S_MAX = 1.0, 30.0
 """How long a replica stays away at least, doubled each time it is ejected again soon."""
 FORGIVEN_S = 60.0
-UNREADY_S = 5.0
-"""A new replica that lives but does not answer every endpoint is let in after so long: one endpoint may be broken for good."""
+UNREADY_S, UNREADY_S_MAX = 5.0, 30.0
+"""A new replica that lives but does not answer every endpoint is let in after so long: one endpoint may be broken for
+good. It is given the longer time while others do answer every endpoint."""
 
 
 class Health:
@@ -27,12 +28,16 @@ class Health:
         self._ejected_s = self._until_s = float("-inf")
         self._alive_s: float | None = None
 
-    def probe_answered(self, now_s: float, is_ready: bool) -> None:
-        """A probe was answered in time; not ready: some endpoint of its plan has no model yet."""
+    def probe_answered(self, now_s: float, is_ready: bool, patience_s: float = UNREADY_S) -> None:
+        """A probe was answered in time; not ready: some endpoint of its plan has no model yet.
+
+        Args:
+            patience_s: how long it may stay so before it gets requests all the same.
+        """
         if self.is_admitted:
             return
         self._alive_s = now_s if self._alive_s is None else self._alive_s
-        if not is_ready and now_s - self._alive_s < UNREADY_S:
+        if not is_ready and now_s - self._alive_s < patience_s:
             return
         self._good_probes += 1
         if self._good_probes >= GOOD_PROBES and now_s >= self._until_s:

@@ -11,17 +11,23 @@ from sill.gateway.refusals import is_refusal, unanswered
 from sill.gateway.upstream import Connection, Replica
 
 ATTEMPTS_MAX = 4
-RETRY_RATIO, RETRIES_SAVED_MAX = 0.2, 500.0
-HEDGE_RATIO, HEDGES_SAVED_MAX = 0.05, 50.0
 OUTSTANDING_MAX = 1_024
 """Requests that one replica may have at once."""
-HELD_MAX, HELD_S = 512, 3.0
-"""Requests that wait while no replica is there, and for how long."""
+RETRY_RATIO, RETRIES_SAVED_MAX = 0.2, 2.0 * OUTSTANDING_MAX
+"""All that two replicas had may be asked again at once."""
+ELSEWHERE_RATIO, ELSEWHERE_SAVED_MAX = 0.2, 100.0
+"""The same for answers 503. They are counted apart: who asks for what fails everywhere takes nobody else's repeats."""
+HEDGE_RATIO, HEDGES_SAVED_MAX = 0.05, 50.0
+HELD_S = 10.0
+"""How long requests wait while no replica is there. How many is bounded by the gate: they are in flight."""
 TICK_S = 0.005
 LATE_S = 630.0
 """No endpoint allows a request longer than ten minutes."""
 PATHS_MAX = 1_024
 FAULTS = (500, 502)
+LACKING_S = 1.0
+"""So long a replica that answered 503 is not asked again for the same path, if another one is there: it has no model for
+it yet."""
 CALM_S = 1.0
 """So long after a replica refused for want of time or room, nothing is asked twice for being late."""
 
@@ -84,6 +90,7 @@ class Router:
     def __init__(self) -> None:
         self.replicas: list[Replica] = []
         self.retries = Budget(RETRY_RATIO, RETRIES_SAVED_MAX)
+        self.elsewhere = Budget(ELSEWHERE_RATIO, ELSEWHERE_SAVED_MAX)
         self.hedges = Budget(HEDGE_RATIO, HEDGES_SAVED_MAX)
         self.counts = dict.fromkeys(
             ("requests", "retried", "hedged", "failed", "held", "repeats_refused", "shed", "answered_twice"), 0
@@ -91,6 +98,7 @@ class Router:
         self._latencies: OrderedDict[bytes, Latency] = OrderedDict()
         self._open: OrderedDict[Ask, None] = OrderedDict()
         self._held: deque[Ask] = deque()
+        self._lacking: dict[tuple[Latency, Replica], float] = {}
         self._is_ticking = False
         self._refused_s = float("-inf")
 
@@ -112,6 +120,7 @@ class Router:
         """Have a request answered."""
         self.counts["requests"] += 1
         self.retries.earn()
+        self.elsewhere.earn()
         self.hedges.earn()
         self._open[ask] = None
         if not self._is_ticking:
@@ -153,7 +162,7 @@ class Router:
             self._refused_s = now_s
             if ask.connections:
                 return  # another one is asked already
-        elif status == 503 and self._may_repeat(ask, replica) and self.retries.take():
+        elif status == 503 and self._may_ask_elsewhere(ask, replica, now_s):
             self.counts["retried"] += 1
             self._try(ask)
             return
@@ -170,7 +179,7 @@ class Router:
         never_sent = connection.asked_s == 0.0
         if not is_stale:
             replica.failures += 1
-        if never_sent and replica.health.is_admitted:
+        if connection.is_unreachable and replica.health.is_admitted:
             self.eject(replica, why, is_lost=True)  # nobody listens there: the next probe would find the same
         if ask.is_done:
             return
@@ -181,6 +190,7 @@ class Router:
         if ask.attempts >= ATTEMPTS_MAX or not (ask.is_repeatable or never_sent):
             self._fail(ask, f"replica {replica.name} did not answer: {why}.")
         elif is_stale or self.retries.take():
+            ask.attempts -= is_stale  # nobody has seen it; and there are only so many old connections
             self.counts["retried"] += 1
             self._try(ask)
         else:
@@ -200,20 +210,29 @@ class Router:
         return best if best.outstanding < OUTSTANDING_MAX else None
 
     def _try(self, ask: Ask) -> None:
-        replica = self.pick(ask.tried) or self.pick(())
+        avoided = ask.tried | self._lacking_for(ask) if self._lacking else ask.tried
+        replica = self.pick(avoided) or self.pick(())
         if replica is not None:
             ask.attempts += 1
             ask.tried.add(replica)
             replica.ask(ask, ask.is_repeatable)
-        elif any(one.may_serve for one in self.replicas) or len(self._held) >= HELD_MAX:
+        elif any(one.may_serve for one in self.replicas):
             self._fail(ask, "every replica is busy.")
         else:
             self.counts["held"] += 1
             self._held.append(ask)
 
-    def _may_repeat(self, ask: Ask, replica: Replica) -> bool:
+    def _may_ask_elsewhere(self, ask: Ask, replica: Replica, now_s: float) -> bool:
+        """Whether a request that a replica cannot answer goes to another one; that one is passed over for a while."""
+        if len(self._lacking) >= PATHS_MAX:
+            self._lacking.clear()
+        self._lacking[ask.latency, replica] = now_s + LACKING_S
         others = any(one.may_serve and one not in ask.tried for one in self.replicas)
-        return ask.is_repeatable and others and ask.attempts < ATTEMPTS_MAX
+        return ask.is_repeatable and others and ask.attempts < ATTEMPTS_MAX and self.elsewhere.take()
+
+    def _lacking_for(self, ask: Ask) -> set[Replica]:
+        now_s = asyncio.get_running_loop().time()
+        return {one for one in self.replicas if self._lacking.get((ask.latency, one), 0.0) > now_s}
 
     def _tick(self) -> None:
         """Ask elsewhere what is late, give up what is over its time. The oldest come first."""

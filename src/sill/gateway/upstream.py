@@ -1,6 +1,7 @@
 """One replica and the connections to it: a request goes out in one piece, its answer comes back whole, or not at all."""
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -13,6 +14,8 @@ IDLE_S = 3.0
 """An unused connection is not taken up again after that: the replica closes it after five."""
 HEAD_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 512 * 1024 * 1024
+OWN_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
+"""Why a connection could not be opened, without the replica being to blame for it."""
 MEAN_WEIGHT = 0.05
 """Weight of the newest answer in the moving mean of latency."""
 
@@ -122,6 +125,7 @@ class Replica:
             else:
                 await loop.create_connection(lambda: connection, *self._address)
         except OSError as closed:
+            connection.is_unreachable = closed.errno not in OWN_SHORTAGES
             self.release(connection, is_reusable=False)
             asking.broken(connection, f"it cannot be reached: {closed}", is_stale=False)
             return
@@ -134,6 +138,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
         self.idle_since_s = self.asked_s = 0.0
+        self.is_unreachable = False
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._asking: Asking | None = None

@@ -26,6 +26,7 @@ class _Form(NamedTuple):
         key: the flavour's field that names the file.
         file: what follows that field's value, where it names a folder.
         remedy: what to do about a model of the flavour that is kept in another way.
+        is_folder: all that lies beside the file belongs to the model.
     """
 
     runtime: str
@@ -33,6 +34,7 @@ class _Form(NamedTuple):
     endings: tuple[str, ...]
     file: str = ""
     remedy: str = ""
+    is_folder: bool = False
 
 
 SERVED = {
@@ -41,6 +43,14 @@ SERVED = {
     "lightgbm": _Form("lightgbm", "data", (".lgb", ".txt"), remedy="log its booster: log_model(model.booster_)"),
     "sklearn": _Form("skops", "pickled_model", (".skops",), remedy="log it with serialization_format='skops'"),
     "pytorch": _Form("torch", "model_data", (".pt2",), "/model.pt2", "log it with serialization_format='pt2'"),
+    "tensorflow": _Form(
+        "tensorflow",
+        "saved_model_dir",
+        ("saved_model.pb",),
+        "/saved_model.pb",
+        "log it as a tf.Module with a signature serving_default of plain tensors; a Keras model writes one by export",
+        is_folder=True,
+    ),
 }
 """MLflow's flavours that need no unpickling, by what they are called; the first that a model has is taken."""
 _PICKLED = ("pickle", "cloudpickle", "joblib", "dill")
@@ -60,7 +70,9 @@ def judge(text: bytes) -> Loadability:
     flavors = tuple(sorted(shorten(str(name), 100) for name in found))[:FLAVORS_MAX]
     for name, form in SERVED.items():
         if path := _path(form, found.get(name)):
-            return Loadability(is_loadable=True, flavors=flavors, path=path, runtime=form.runtime)
+            return Loadability(
+                is_loadable=True, flavors=flavors, path=path, runtime=form.runtime, is_folder=form.is_folder
+            )
     return Loadability(is_loadable=False, reason=_reason(found, flavors), flavors=flavors)
 
 

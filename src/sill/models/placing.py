@@ -1,5 +1,7 @@
 """Where a tracked version's files are in the end, and whether the platform could ever load them."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -7,10 +9,12 @@ from msgspec.structs import replace
 from sill.core.errors import InvalidValue, NotFound, SillError
 from sill.core.names import shorten
 from sill.models import flavors
+from sill.models.bundle import FILES_MAX
 from sill.models.origins import Origin, check_source
 from sill.models.registry import find
 from sill.models.store import VERSIONS, version_id
 from sill.models.types import Loadability, ModelVersion, NamedVersion, TrackedSpec
+from sill.runtimes.port import driver
 from sill.stores.database import Connection, Database, Tx
 
 _UNSEEN = Loadability(is_loadable=False, reason=f"there is no {flavors.MLMODEL_FILE} file at its source.")
@@ -25,6 +29,10 @@ class Files(Protocol):
 
     async def digest(self, project: str, path: str) -> str:
         """The blob of the file at a path of the artifact proxy; empty if there is none."""
+        ...
+
+    async def digests(self, project: str, folder: str, count_max: int) -> dict[str, str]:
+        """The blobs of the files below a folder of the artifact proxy, by their paths from there; the first so many."""
         ...
 
 
@@ -48,11 +56,11 @@ class Seen(NamedTuple):
     """What was found at a tracked version's source.
 
     Attributes:
-        digest: the blob of the file that a runtime loads; empty without one.
+        files: the blobs of what a runtime loads, by their paths in its bundle; none if it is not there.
         text: its `MLmodel` file.
     """
 
-    digest: str = ""
+    files: Mapping[str, str] = MappingProxyType({})
     text: bytes = b""
 
 
@@ -104,10 +112,20 @@ class Placing:
         if text is None:
             return _UNSEEN, Seen()
         judged = flavors.judge(text)
-        digest = await self._files.digest(project, _below(path, judged.path)) if judged.is_loadable else ""
-        if judged.is_loadable and not digest:
+        files = await self._loaded(project, path, judged) if judged.is_loadable else {}
+        if judged.is_loadable and not files:
             judged = flavors.not_there(judged)
-        return judged, Seen(digest=digest, text=text)
+        return judged, Seen(files=files, text=text)
+
+    async def _loaded(self, project: str, path: str, judged: Loadability) -> dict[str, str]:
+        """What the runtime loads, by its paths in a bundle; nothing if the model file is not there."""
+        model_file = driver(judged.runtime).model_file
+        if not judged.is_folder:
+            digest = await self._files.digest(project, _below(path, judged.path))
+            return {model_file: digest} if digest else {}
+        folder = _below(path, judged.path.rpartition("/")[0])
+        files = await self._files.digests(project, folder, FILES_MAX + 1)
+        return files if model_file in files else {}
 
 
 def _below(folder: str, path: str) -> str:

@@ -15,7 +15,7 @@ from sill.core.errors import InvalidValue, Refused, UnsupportedType
 from sill.core.names import shorten
 from sill.governance.rules import require
 from sill.models import flavors
-from sill.models.bundle import check_spec
+from sill.models.bundle import check_files, check_spec
 from sill.models.inspecting import Inspections
 from sill.models.placing import Placing, Seen, named
 from sill.models.registration import REASON_LENGTH_MAX
@@ -23,7 +23,6 @@ from sill.models.registry import find
 from sill.models.service import Models
 from sill.models.store import replace_version
 from sill.models.types import PROMPT_TAG, Loadability, ModelVersion, VersionSpec
-from sill.runtimes.port import driver
 from sill.runtimes.types import Signature
 from sill.stores.blobs.sweeping import check_not_swept
 from sill.stores.database import Connection, Database, Tx
@@ -79,8 +78,8 @@ class Promotions:
 
     async def _bundled(self, version: ModelVersion, judged: Loadability, seen: Seen) -> tuple[VersionSpec, str]:
         """What is kept of a promoted version, and the digest of its signed manifest."""
-        files = {driver(judged.runtime).model_file: seen.digest}
-        spec = replace(version.spec, files=files, runtime=judged.runtime)
+        check_files(dict(seen.files))
+        spec = replace(version.spec, files=dict(seen.files), runtime=judged.runtime)
         manifest = await asyncio.to_thread(self._models.sign, spec)
         signature = (await self._inspections.loaded(spec.runtime, spec.files)).signature
         named_columns = flavors.features_of(seen.text)

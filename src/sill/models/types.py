@@ -116,6 +116,7 @@ class Loadability(Value, frozen=True, kw_only=True):
         flavors: as its `MLmodel` file lists them.
         path: the file that may be promoted, relative to the source; empty without one.
         runtime: what loads that file.
+        is_folder: with all that lies beside it and below.
     """
 
     is_loadable: bool
@@ -123,6 +124,7 @@ class Loadability(Value, frozen=True, kw_only=True):
     flavors: tuple[str, ...] = ()
     path: str = ""
     runtime: str = ""
+    is_folder: bool = False
 
 
 class ModelVersion(Value, frozen=True, kw_only=True):

@@ -28,14 +28,19 @@ _NOTHING = memoryview(b"")
 _SMALL = [bytes((value,)) for value in range(0x80)]
 
 
-def fields(message: memoryview) -> Iterator[Field]:
+def fields(message: memoryview, count_max: int | None = None) -> Iterator[Field]:
     """The fields of a message, in the order they were sent.
 
+    Args:
+        count_max: of fields, also of those the caller does not know; None for any number.
     Raises:
-        InvalidValue: the message ends too early, or holds what the format does not know.
+        InvalidValue: the message ends too early, has too many fields, or holds what the format does not know.
     """
-    at, end = 0, len(message)
+    at, end, count = 0, len(message), 0
     while at < end:
+        count += 1
+        if count_max is not None and count > count_max:
+            raise malformed(f"more than {count_max} fields")
         key, at = _varint(message, at)
         number, wire = key >> 3, key & 7
         if not 1 <= number <= _FIELD_MAX:

@@ -17,7 +17,7 @@ from sill.queues.rules import in_force, next_change_us, own_queue, queue_of, und
 from sill.queues.types import Declared
 from sill.runs import following, rules
 from sill.runs.budgets import Refusal
-from sill.runs.jobs import cluster_of, job_of, resources_of, running_of
+from sill.runs.jobs import NODE, cluster_of, job_of, resources_of, running_of
 from sill.runs.prices import PriceBook
 from sill.runs.shadow import Shadow
 from sill.runs.spending import Meters, Spending
@@ -69,6 +69,8 @@ class Decision(Value, frozen=True):
     ends: list[Stop]
     version: str
     """Of the declarations it was made on."""
+    given: dict[str, tuple[str, tuple[int, ...]]]
+    """Accelerator type and devices of those starts that need some, by id of the run."""
 
 
 class Board:
@@ -166,6 +168,7 @@ class Board:
         if self._changes_us and self._changes_us <= now_us:
             self._declare(self._declared)
         starts: list[tuple[str, str]] = []
+        given: dict[str, tuple[str, tuple[int, ...]]] = {}
         stops: list[Stop] = []
         ends: list[Stop] = []
         if self.shadow is not None:
@@ -181,6 +184,8 @@ class Board:
                     if refusal is None:
                         self._attempts[each.job_id] = 0  # until it is committed
                         starts.append((project, each.job_id))
+                        if each.accelerator:
+                            given[each.job_id] = each.accelerator, each.slots[0].devices
                         continue
                     was_held = True
                     self._hold(each.job_id, refusal)
@@ -190,7 +195,7 @@ class Board:
                 break
         if self.shadow is not None:
             self.shadow.compare({run_id for _, run_id in starts}, {each.run_id for each in stops}, now_us)
-        return Decision(starts, [*stops, *self._passing()], ends, self._declared.version)
+        return Decision(starts, [*stops, *self._passing()], ends, self._declared.version, given)
 
     def started(self, run: Run) -> None:
         """The start of an attempt was committed."""
@@ -216,13 +221,20 @@ class Board:
         """Why a run waits, and when it starts once forecasts have proved right; empty if it does not wait."""
         if not self._scheduler.is_waiting(run_id):
             return ""
-        if run_id in self._held:
-            return self._held[run_id].text
-        text = self._scheduler.reason(run_id)
-        start = self._scheduler.forecast(run_id)
+        text = self.reason(run_id)
+        start = None if run_id in self._held else self._scheduler.forecast(run_id)
         if start is None or not start.is_calibrated:
             return text
         return f"{text}; starts between {iso(start.low_us)} and {iso(start.high_us)}, four times of five"
+
+    def reason(self, run_id: str) -> str:
+        """What holds a waiting run back: a budget, or what the scheduler says; no forecast, which takes much longer."""
+        held = self._held.get(run_id)
+        return held.text if held is not None else self._scheduler.reason(run_id)
+
+    def project_of(self, run_id: str) -> str:
+        """The project of a run that waits or runs."""
+        return self._projects[run_id]
 
     def new_reasons(self, most: int) -> dict[tuple[str, str], str]:
         """Why the first runs wait, by project and run; only what is new since the last time, and nothing if nothing
@@ -293,7 +305,7 @@ class Board:
         self._projects[run.id] = run.project
         if run.state is RunState.RUNNING:
             if not is_running:
-                self._take(running_of(run, self.queue_of(run.project)))
+                self._take(running_of(run, self.queue_of(run.project), self._nodes[NODE].accelerators))
             self._attempts[run.id] = run.attempt
         elif not is_known:
             self._take(Submitted(job=self._job(run)))

@@ -1,25 +1,27 @@
 """Runs in the scheduler's words: a run is a job, the engine's machine a node. Pure."""
 
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
 from sill.engines.types import Capacity
 from sill.runs import rules
 from sill.runs.types import Resources, Run
-from sill.scheduler.types import AcceleratorType, Cluster, Job, Node, Running, Slot
+from sill.scheduler.types import Cluster, Job, Node, Running, Slot
 
 NODE = "local"
-ACCELERATORS = "accelerators"
-"""Type of the local machine's devices; what they are does not matter where all are alike."""
 
 
 def cluster_of(capacity: Capacity) -> Cluster:
     """The machine of a local engine."""
-    count = int(capacity.accelerators)
     node = Node(
         name=NODE,
         cpus=capacity.cpus,
         memory_bytes=capacity.memory_bytes,
-        accelerators={ACCELERATORS: count} if count else {},
+        accelerators=dict(Counter(device.type for device in capacity.devices)),
     )
-    return Cluster(nodes=(node,), types=(AcceleratorType(name=ACCELERATORS),))
+    return Cluster(nodes=(node,), types=capacity.types)
 
 
 def resources_of(cluster: Cluster) -> tuple[str, ...]:
@@ -40,6 +42,8 @@ def job_of(run: Run, queue: str) -> Job:
         cpus=needs.cpus,
         memory_bytes=needs.memory_bytes,
         accelerators=needs.accelerators,
+        types=needs.accelerator_types,
+        capabilities=needs.capabilities,
         level="node",
         priority=run.spec.priority,
         submitted_us=run.created_us,
@@ -50,9 +54,15 @@ def job_of(run: Run, queue: str) -> Job:
     )
 
 
-def running_of(run: Run, queue: str) -> Running:
-    """The run as one that is found running."""
-    needs = run.spec.resources
-    slots = (Slot(NODE, needs.workers),)
-    accelerator = ACCELERATORS if needs.accelerators else ""
-    return Running(job=job_of(run, queue), attempt=1, slots=slots, accelerator=accelerator, started_us=run.attempt_us)
+def running_of(run: Run, queue: str, devices: Mapping[str, int]) -> Running:
+    """The run as one that is found running. Its devices may be gone since: then it holds none.
+
+    Args:
+        devices: of the machine, by type.
+    """
+    job, workers = job_of(run, queue), run.spec.resources.workers
+    accelerator = run.accelerator if job.accelerators else ""
+    if any(index >= devices.get(accelerator, 0) for index in run.devices) or (job.accelerators and not run.devices):
+        job, accelerator = msgspec.structs.replace(job, accelerators=0.0, types=(), capabilities=()), ""
+    slots = (Slot(NODE, workers, run.devices if accelerator else ()),)
+    return Running(job=job, attempt=1, slots=slots, accelerator=accelerator, started_us=run.attempt_us)

@@ -35,6 +35,8 @@ def start_spec(run: Run, token: str, settings: Settings) -> StartSpec:
         cpus=spec.resources.cpus,
         memory_bytes=spec.resources.memory_bytes,
         accelerators=spec.resources.accelerators,
+        accelerator=run.accelerator,
+        devices=run.devices,
         timeout_s=spec.timeout_s,
         resume=spec.resume,
         relay=_relay(run, token, settings),

@@ -8,7 +8,7 @@ import msgspec
 from sill.core.actors import Actor
 from sill.core.addresses import parse_address
 from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound
-from sill.core.names import shorten
+from sill.core.names import check_name, shorten
 from sill.costs.types import Usage
 from sill.engines.types import EngineStatus, Life
 from sill.runs.tracking.rules import PARAM_LENGTH_MAX, PARAMS_MAX, TAG_LENGTH_MAX, TAGS_MAX, check_texts
@@ -30,6 +30,8 @@ PRIORITY_MAX = 1_000
 TIMEOUT_S_MAX = 30 * 24 * 3600.0
 START_BY_S_MAX = 30 * 24 * 3600.0
 RETRIES_MAX = 100
+NAMES_MAX = 100
+"""Accelerator types, or capabilities, a run may name."""
 SEED_MAX = 2**32 - 1
 BACKOFF_S = 1.0
 BACKOFF_S_MAX = 300.0
@@ -104,6 +106,12 @@ def check_resources(resources: Resources) -> None:
     _check_range("resources.memory_bytes", resources.memory_bytes, MEMORY_BYTES_MIN, 2**60)
     _check_range("resources.accelerators", resources.accelerators, 0, 100_000)
     _check_range("resources.workers", resources.workers, 1, WORKERS_MAX)
+    for field in ("accelerator_types", "capabilities"):
+        names = getattr(resources, field)
+        if len(names) > NAMES_MAX:
+            raise InvalidValue(f"resources.{field} has {len(names)} names, {NAMES_MAX} are allowed.", field=field)
+        for name in names:
+            check_name(name, f"resources.{field}")
 
 
 def check_own(actor: Actor, run: Run) -> None:
@@ -127,8 +135,8 @@ def check_may_delete(run: Run) -> None:
         raise Conflict(f"run {run.id} is {run.state}; only runs that are over can be deleted.", fix="Cancel it.")
 
 
-def started(run: Run, handle: str, host: str, now_us: int) -> Run:
-    """The run, running.
+def started(run: Run, handle: str, host: str, now_us: int, accelerator: str = "", devices: tuple[int, ...] = ()) -> Run:
+    """The run, running, with the devices it was given.
 
     Raises:
         Conflict: it does not wait any more.
@@ -141,6 +149,8 @@ def started(run: Run, handle: str, host: str, now_us: int) -> Run:
         reason="",
         handle=handle,
         host=host,
+        accelerator=accelerator,
+        devices=devices,
         started_us=run.started_us or now_us,
         attempt_us=now_us,
         not_before_us=0,

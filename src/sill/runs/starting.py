@@ -74,16 +74,16 @@ class Starter:
             await self._runs.database.write(lambda tx: _stop_all(tx, told))
             self._owed = []
         for at in range(0, len(decision.starts), STARTS_PER_COMMIT):
-            await self._start_some(decision.starts[at : at + STARTS_PER_COMMIT], decision.version)
+            await self._start_some(decision.starts[at : at + STARTS_PER_COMMIT], decision)
 
-    async def _start_some(self, chosen: list[tuple[str, str]], decided_on: str) -> None:
+    async def _start_some(self, chosen: list[tuple[str, str]], decision: Decision) -> None:
         board = self._runs.board
         machine = await asyncio.to_thread(self._engine.describe)
         ids = {run_id for _, run_id in chosen}
         self.starting |= ids
         going: list[Run] = []
         try:
-            going = await self._runs.database.write(lambda tx: self._begin(tx, chosen, decided_on, machine))
+            going = await self._runs.database.write(lambda tx: self._begin(tx, chosen, decision, machine))
         except SillError as wrong:
             _logger.exception("%s runs could not be started: %s", len(chosen), wrong)
         finally:
@@ -99,15 +99,16 @@ class Starter:
             self._launches.add(launch)
             launch.add_done_callback(self._launches.discard)
 
-    def _begin(self, tx: Tx, chosen: list[tuple[str, str]], decided_on: str, machine: Machine) -> list[Run]:
+    def _begin(self, tx: Tx, chosen: list[tuple[str, str]], decision: Decision, machine: Machine) -> list[Run]:
         """Keep that these runs start, if they still wait and the quotas are still those they were chosen under."""
-        if version(tx.connection) != decided_on:
+        if version(tx.connection) != decision.version:
             return []
         changes: list[tuple[Run, Run]] = []
         for now in RUNS.find_many(tx.connection, chosen).values():
             if now.state is not RunState.QUEUED:
                 continue  # somebody cancelled it, or another control plane was first
-            going = rules.started(now, self._engine.handle(now.id, now.attempt), machine.host, tx.now_us)
+            handle, given = self._engine.handle(now.id, now.attempt), decision.given.get(now.id, ("", ()))
+            going = rules.started(now, handle, machine.host, tx.now_us, *given)
             changes.append((now, msgspec.structs.replace(going, provenance=_known(now, machine))))
             _link(tx, going)
             tx.emit("run.started", now.project, now.id, PLATFORM.id, **store.facts(now), attempt=now.attempt)

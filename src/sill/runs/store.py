@@ -225,10 +225,13 @@ def tree(connection: Connection, project: str, run_id: str) -> list[Run]:
 
 def note_reasons(tx: Tx, reasons: dict[tuple[str, str], str]) -> None:
     """Keep why runs wait; no event, it is no change of the run."""
-    for (project, run_id), reason in reasons.items():
-        run = RUNS.find(tx.connection, project, run_id)
-        if run is not None and run.state is RunState.QUEUED and run.reason != reason:
-            RUNS.replace(tx, msgspec.structs.replace(run, reason=reason))
+    found = RUNS.find_many(tx.connection, list(reasons))
+    changes = [
+        (run, msgspec.structs.replace(run, reason=reasons[key]))
+        for key, run in found.items()
+        if run.state is RunState.QUEUED and run.reason != reasons[key]
+    ]
+    RUNS.replace_many(tx, changes)
 
 
 def check_exists(connection: Connection, project: str, run_id: str) -> Run:

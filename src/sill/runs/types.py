@@ -52,6 +52,11 @@ class Resources(Value, frozen=True, kw_only=True):
     cpus: float = 1.0
     memory_bytes: int = 512 * 1024**2
     accelerators: float = 0.0
+    """Whole devices, or a part of one."""
+    accelerator_types: tuple[str, ...] = ()
+    """Kinds of devices it can use, the best first; any when empty."""
+    capabilities: tuple[str, ...] = ()
+    """What the devices must have, such as `bf16`."""
     workers: int = 1
 
 
@@ -90,6 +95,12 @@ class RunSpec(Value, frozen=True, kw_only=True):
     preemptible: bool = False
     start_by_s: float = 0.0
     seed: int | None = None
+
+
+class RunSpecs(Value, frozen=True, kw_only=True):
+    """Runs that are submitted together, such as those of a sweep: all of them are queued, or none."""
+
+    runs: tuple[RunSpec, ...]
 
 
 class Provenance(Value, frozen=True, kw_only=True):
@@ -135,6 +146,10 @@ class Run(Value, frozen=True, kw_only=True):
     host: str = ""
     handle: str = ""
     """The engine's name for the process group of this attempt."""
+    accelerator: str = ""
+    """Kind of the devices this attempt was given."""
+    devices: tuple[int, ...] = ()
+    """Which of that kind, worker after worker."""
     provenance: Provenance = Provenance()
     usage: Usage = Usage()
     cost: Cost | None = None
@@ -151,6 +166,24 @@ class Run(Value, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle.ACTIVE
     deleted_us: int = 0
     revision: int = 0
+
+
+class Waiting(Value, frozen=True, kw_only=True):
+    """A run that waits: the queue it waits in, since when it is here, what it asks for, and what holds it back."""
+
+    project: str
+    run_id: str
+    name: str
+    queue: str
+    created_us: int
+    resources: Resources
+    reason: str
+
+
+class RunsSubmitted(Value, frozen=True, kw_only=True):
+    """Runs that were queued together, in the order they were asked for."""
+
+    runs: tuple[Run, ...]
 
 
 NOW = -1

@@ -62,7 +62,7 @@ class Nursery:
         self._line: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, theirs: socket.socket, folder: Path, scratch: Path, *, must_confine: bool) -> int:
+    def start(self, theirs: socket.socket, order: Order) -> int:
         """A worker's process id.
 
         Args:
@@ -70,7 +70,6 @@ class Nursery:
         Raises:
             Unavailable: no process can be started.
         """
-        order = Order(kind="start", folder=str(folder), scratch=str(scratch), must_confine=must_confine)
         with self._lock:
             try:
                 return self._ask(order, theirs).pid

@@ -12,7 +12,7 @@ from typing import Any
 from sill.core.errors import InvalidValue, NotFound, Refused, SillError, TooLarge, Unavailable
 from sill.runtimes import wire
 from sill.runtimes.drivers import loaded
-from sill.runtimes.nursery import nursery_of
+from sill.runtimes.nursery import MEMORY_BYTES_MAX, Order, nursery_of
 from sill.runtimes.types import Signature
 
 LOAD_S_MAX = 120.0
@@ -30,13 +30,23 @@ class WorkerRuntime:
         model_file: the file that `load` with bytes stands for.
         must_confine: refuse to run where the process cannot be confined: for code, not only files.
         python: the interpreter that has the driver's library; this process's own when left out.
+        memory_bytes_max: data the worker may hold.
     """
 
-    def __init__(self, driver: str, model_file: str, *, must_confine: bool, python: str = "") -> None:
+    def __init__(
+        self,
+        driver: str,
+        model_file: str,
+        *,
+        must_confine: bool,
+        python: str = "",
+        memory_bytes_max: int = MEMORY_BYTES_MAX,
+    ) -> None:
         self._driver = driver
         self._nursery = nursery_of(driver, python)
         self._model_file = model_file
         self._must_confine = must_confine
+        self._memory_bytes_max = memory_bytes_max
         self._lock = threading.Lock()
         self._own: tempfile.TemporaryDirectory[str] | None = None
         self._folder: Path | None = None
@@ -140,7 +150,14 @@ class WorkerRuntime:
         scratch = Path(loaded(self._own).name).resolve() / "scratch"
         ours, theirs = socket.socketpair()
         with theirs:
-            self._pid = self._nursery.start(theirs, loaded(self._folder), scratch, must_confine=self._must_confine)
+            order = Order(
+                kind="start",
+                folder=str(loaded(self._folder)),
+                scratch=str(scratch),
+                memory_bytes_max=self._memory_bytes_max,
+                must_confine=self._must_confine,
+            )
+            self._pid = self._nursery.start(theirs, order)
         self._line = ours
         head, _ = self._ask(wire.Head(kind="load", driver=self._driver, device=self._device), {}, LOAD_S_MAX)
         if head.failure is not None:

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection whose slow, greedy or malformed requests end: uvicorn's protocol with a clock and counters."""
 
 import asyncio
+import select
 from collections import OrderedDict
 from typing import Any
 
@@ -135,6 +136,16 @@ class Guarded(HttpToolsProtocol):
         if self.cycle.response_complete and not self.transport.is_closing():
             self._await_head()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Called when nothing came for a while. What came while this process stood still is read first: the loop looks at
+        its timers before it looks at what lies unread, and a client whose request is in time is not hung up on."""
+        if self._has_unread():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
+
     def shutdown(self) -> None:
         """Called when the server is told to end."""
         if self._rules.leaving_seconds and not self._is_leaving and (not self.cycle or self.cycle.response_complete):
@@ -182,7 +193,20 @@ class Guarded(HttpToolsProtocol):
             self._idle.add(self.client[0], self)
 
     def _head_is_late(self) -> None:
-        self.transport.close()
+        """A head that was begun long ago is late whatever lies unread; one that only comes now is not."""
+        if not self._silent_bytes and self._has_unread():
+            self._await_head()
+        else:
+            self.transport.close()
+
+    def _has_unread(self) -> bool:
+        """True if the client has sent what this process has not read."""
+        file = self.transport.get_extra_info("socket")
+        if file is None or self.transport.is_closing():
+            return False
+        unread = select.poll()
+        unread.register(file.fileno(), select.POLLIN | select.POLLRDHUP)
+        return [event for _, event in unread.poll(0)] == [select.POLLIN]
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

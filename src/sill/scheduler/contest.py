@@ -20,7 +20,7 @@ class Contest:
     def __init__(self, tree: Tree, leaves: Iterable[QueueNode], now_us: int) -> None:
         self._tree = tree
         self._now_us = now_us
-        self._heaps: dict[int, list[tuple[Turn, int, QueueNode]]] = {}
+        self._heaps: dict[int, list[Turn]] = {}
         self._entered: dict[int, dict[int, QueueNode]] = {}
         """Queues that take part, by the number of the one above; a heap is made of them when it is first looked at."""
         for leaf in leaves:
@@ -39,7 +39,7 @@ class Contest:
             heap = heaps.get(node.number) or self._heap(node)
             if not heap:
                 return None
-            node = heap[0][2]
+            node = heap[0][4]
         return None if node is self._tree.root else node
 
     def took(self, leaf: QueueNode) -> None:
@@ -49,7 +49,7 @@ class Contest:
         while (parent := node.parent) is not None:
             heap = heaps[parent.number]
             if len(heap) > 1:
-                heapreplace(heap, (turn(node, now_us), node.number, node))
+                heapreplace(heap, turn(node, now_us))
             node = parent
 
     def drop(self, leaf: QueueNode) -> None:
@@ -62,12 +62,12 @@ class Contest:
                 return
             node = node.parent
 
-    def _heap(self, node: QueueNode) -> list[tuple[Turn, int, QueueNode]]:
+    def _heap(self, node: QueueNode) -> list[Turn]:
         """The queues under one, by whose turn it is."""
         heap = self._heaps.get(node.number)
         if heap is None:
             below = self._entered[node.number].values()
-            heap = [(self._tree.turn(child, self._now_us), child.number, child) for child in below]
+            heap = [self._tree.turn(child, self._now_us) for child in below]
             heapify(heap)
             self._heaps[node.number] = heap
         return heap

@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heapreplace
 from msgspec.structs import replace
 
 from sill.scheduler.contest import Contest
-from sill.scheduler.entries import Entry, Line, Phase, Rank, Reservation
+from sill.scheduler.entries import Entry, Line, Phase, Reservation
 from sill.scheduler.folding import happen, settle, slots_of, stop
 from sill.scheduler.moving import make_room
 from sill.scheduler.placement import Place, Spread, place
@@ -55,7 +55,7 @@ class _Pass:
         self._stopped = 0
         self._is_short = False
         """A promised deadline needs devices that are yet to become free: elastic gangs leave what there is to it."""
-        self._lines: dict[int, list[tuple[Rank, Line]]] = {}
+        self._lines: dict[int, list[tuple[int, int, float, int, int, Line]]] = {}
         """Lines of each queue that may start something, by their first job's rank; made when its turn comes."""
 
     def run(self) -> None:
@@ -89,7 +89,7 @@ class _Pass:
         if not self.state.elastic or self._is_short:
             return
         started = {action.job_id: at for at, action in enumerate(self.actions) if isinstance(action, Start)}
-        actions, self._is_short = resize(self.state)
+        actions, self._is_short = resize(self.state, started)
         for action in actions:
             at = started.get(action.job_id, -1)
             if isinstance(action, Resize) and at >= 0:
@@ -242,14 +242,14 @@ class _Pass:
         heap = self._lines.get(leaf.number)
         if heap is None:
             lines = self.state.lines_by_queue.get(leaf.number, {}).values()
-            heap = self._lines[leaf.number] = [(line.waiting[0][0], line) for line in lines]
+            heap = self._lines[leaf.number] = [(*line.waiting[0][0], line) for line in lines]
             heapify(heap)
         while heap:
-            rank, line = heap[0]
+            *_, number, line = heap[0]
             if not line.waiting:
                 heappop(heap)
-            elif line.waiting[0][0] is not rank:
-                heapreplace(heap, (line.waiting[0][0], line))
+            elif line.waiting[0][1].number != number:
+                heapreplace(heap, (*line.waiting[0][0], line))
             elif not line.need.is_blocked and line.barred is None:
                 return line
             elif self.state.policy.strict or leaf.spec.strict:

@@ -3,6 +3,8 @@
 from bisect import bisect_left, insort
 from enum import IntEnum
 
+from msgspec import Struct
+
 from sill.scheduler.elastic import Sizes
 from sill.scheduler.machines import MILLI
 from sill.scheduler.placement import Amounts, Need, Spread
@@ -23,68 +25,56 @@ class Phase(IntEnum):
     GONE = 4
 
 
-class Entry:
-    """One job: what it asks for, where it stands, what it has had."""
+class Entry(Struct, eq=False, gc=False):
+    """One job: what it asks for, where it stands, what it has had.
 
-    __slots__ = (
-        *("accelerator", "amounts", "attained_us", "attempt", "away_us", "changes_us", "for_job", "front"),
-        *("is_promised", "is_withdrawn", "job", "key", "leaf", "lost_at", "need", "number", "pays_start"),
-        *(
-            "phase",
-            "placed",
-            "preemptions",
-            "rank",
-            "saved_us",
-            "sizes",
-            "speed",
-            "started_us",
-            "waiting_us",
-            "workers",
-        ),
-    )
+    Not followed by the collector of cycles: nothing an entry holds leads back to it.
 
-    def __init__(self, job: Job, need: Need, leaf: QueueNode, number: int) -> None:
-        self.job = job
-        self.need = need
-        self.leaf = leaf
-        self.number = number
-        """Order of arrival."""
-        self.phase = Phase.AWAY
-        self.attempt = 0
-        self.attained_us = 0
-        """Work done in attempts before this one, that was not lost."""
-        self.started_us = 0
-        self.saved_us = 0
-        """When the running attempt last saved its state."""
-        self.away_us = 0
-        """Until when one that is put aside stays there."""
-        self.waiting_us = 0
-        """Since when it could start and did not."""
-        self.preemptions = 0
-        self.lost_at = -1
-        """How many jobs had ended when it was stopped and lost work; -1 for never."""
-        self.for_job = ""
-        """For which job it was stopped the last time."""
-        self.front = 0
-        """-1 for one that was stopped for others: it comes before its equals."""
-        self.key = 0.0
-        self.changes_us = 0
-        """When the index of the running job changes next."""
-        self.rank: Rank = (0, 0, 0.0, 0, 0)
-        self.placed: tuple[Slot, ...] = ()
-        self.accelerator = ""
-        self.amounts: Amounts = ()
-        self.is_withdrawn = False
-        self.sizes: Sizes = ()
-        """Of an elastic gang: numbers of workers it may have."""
-        self.workers = 0
-        """Of an elastic gang: those it has now."""
-        self.speed = 1.0
-        """How many times as fast as with `Job.workers` an elastic gang runs with those it has."""
-        self.pays_start = False
-        """`restart_s` of the time since `started_us` is no work: elastic gangs pay it at each start and change of size."""
-        self.is_promised = False
-        """It was promised to make its deadline."""
+    Attributes:
+        number: order of arrival.
+        attained_us: work done in attempts before this one, that was not lost.
+        saved_us: when the running attempt last saved its state.
+        away_us: until when one that is put aside stays there.
+        waiting_us: since when it could start and did not.
+        lost_at: how many jobs had ended when it was stopped and lost work; -1 for never.
+        for_job: for which job it was stopped the last time.
+        front: -1 for one that was stopped for others: it comes before its equals.
+        changes_us: when the index of the running job changes next.
+        sizes: of an elastic gang, numbers of workers it may have.
+        workers: of an elastic gang, those it has now.
+        speed: how many times as fast as with `Job.workers` an elastic gang runs with those it has.
+        pays_start: `restart_s` of the time since `started_us` is no work: elastic gangs pay it at each start and change of
+            size.
+        is_promised: it was promised to make its deadline.
+    """
+
+    job: Job
+    need: Need
+    leaf: QueueNode
+    number: int
+    phase: Phase = Phase.AWAY
+    attempt: int = 0
+    attained_us: int = 0
+    started_us: int = 0
+    saved_us: int = 0
+    away_us: int = 0
+    waiting_us: int = 0
+    preemptions: int = 0
+    lost_at: int = -1
+    for_job: str = ""
+    front: int = 0
+    key: float = 0.0
+    changes_us: int = 0
+    rank: Rank = (0, 0, 0.0, 0, 0)
+    placed: tuple[Slot, ...] = ()
+    accelerator: str = ""
+    amounts: Amounts = ()
+    is_withdrawn: bool = False
+    sizes: Sizes = ()
+    workers: int = 0
+    speed: float = 1.0
+    pays_start: bool = False
+    is_promised: bool = False
 
     @property
     def devices(self) -> float:

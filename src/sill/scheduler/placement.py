@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
-from sill.scheduler.ledger import Ledger, bits
+from sill.scheduler.ledger import Ledger, bits, lowest
 from sill.scheduler.machines import DEVICES_MAX, MILLI
 from sill.scheduler.types import Job
 
@@ -271,12 +271,9 @@ def _unused(indexes: list[int], spread: Spread) -> list[int]:
 
 
 def _first_with_room(ledger: Ledger, need: Need, accelerator: str, mask: int) -> int:
-    while mask:
-        low = mask & -mask
-        index = low.bit_length() - 1
+    for index in bits(mask):
         if ledger.fits(index, need.cpus, need.memory, accelerator, need.milli):
             return index
-        mask ^= low
     return -1
 
 
@@ -291,7 +288,7 @@ def _least_whole(ledger: Ledger, need: Need, accelerator: str, avoid: int) -> in
     for exact in devices.exact[need.milli // MILLI :]:
         mask = exact & usable
         if mask and not has_all:
-            index = (mask & -mask).bit_length() - 1
+            index = lowest(mask)
             if ledger.fits(index, need.cpus, need.memory, accelerator, need.milli):
                 return index
             has_all = ledger.with_room(need.cpus, need.memory, accelerator, need.milli)

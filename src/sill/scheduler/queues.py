@@ -6,18 +6,18 @@ left above it.
 
 from collections.abc import Iterable
 from math import inf
-from operator import add, mul, sub
+from operator import add, sub
 
 from sill.core.errors import InvalidValue
 from sill.scheduler.placement import Amounts
-from sill.scheduler.resources import Resources
+from sill.scheduler.resources import CPUS, EFFECTIVE, MEMORY, Resources
 from sill.scheduler.types import Queue
 
 DEPTH_MAX = 16
 QUEUES_MAX = 20_000
 
-Turn = tuple[int, bool, float]
-"""Sorts queues under one: band (negative), whether it holds its guarantee, share."""
+Turn = tuple[int, bool, float, int, "QueueNode"]
+"""Sorts queues under one: band (negative), whether it holds its guarantee, share, number; then the queue itself."""
 
 
 class QueueNode:
@@ -118,11 +118,11 @@ class Tree:
 
     def take(self, node: QueueNode, amounts: Amounts, now_us: int) -> None:
         """Count what a job of the queue takes, here and above."""
-        self._move(node, amounts, 1, now_us)
+        self._move(node, amounts, now_us)
 
     def release(self, node: QueueNode, amounts: Amounts, now_us: int) -> None:
         """Count what a job of the queue gives back."""
-        self._move(node, amounts, -1, now_us)
+        self._move(node, tuple([-amount for amount in amounts]), now_us)
 
     def over(self, node: QueueNode, amounts: Amounts) -> tuple[QueueNode, int] | None:
         """The queue and the resource whose limit forbids it to take this now, or None."""
@@ -161,12 +161,11 @@ class Tree:
 
     def turn(self, node: QueueNode, now_us: int) -> Turn:
         """Sorts siblings: a higher band, then those below their guarantee, then the smaller share."""
-        used = node.used
         share = self.share(node, now_us) if node.half_life_s else self._dominant(node) / node.weight
         for resource, promised in node.promises:
-            if used[resource] < promised:
-                return node.band, False, share
-        return node.band, True, share
+            if node.used[resource] < promised:
+                return node.band, False, share, node.number, node
+        return node.band, True, share, node.number, node
 
     def path(self, node: QueueNode) -> list[QueueNode]:
         """The queue and all above it, the root last."""
@@ -182,16 +181,17 @@ class Tree:
         own = max(0, node.held[resource] - node.drawn[resource])
         return own + self._free_of_promises(node.parent, resource)
 
-    def _move(self, node: QueueNode, amounts: Amounts, sign: int, now_us: int) -> None:
-        move = add if sign > 0 else sub
+    def _move(self, node: QueueNode, amounts: Amounts, now_us: int) -> None:
         at: QueueNode | None = node
         while at is not None:
             if at.half_life_s:
                 self._decay(at, now_us)
-            at.used = list(map(move, at.used, amounts))
+            used = at.used
+            for resource, amount in enumerate(amounts):
+                used[resource] += amount
             at = at.parent
         for resource, amount in enumerate(amounts) if self.keeps else ():
-            self._draw(node, resource, sign * amount)
+            self._draw(node, resource, amount)
 
     def _draw(self, node: QueueNode, resource: int, change: int) -> None:
         """A queue passes on to the one above only what goes beyond what it keeps for itself."""
@@ -203,8 +203,10 @@ class Tree:
             at = at.parent
 
     def _dominant(self, node: QueueNode) -> float:
-        found: float = max(map(mul, node.used, self.resources.parts))
-        return found
+        used, parts = node.used, self.resources.parts
+        cpus, memory = used[CPUS] * parts[CPUS], used[MEMORY] * parts[MEMORY]
+        plain, devices = (cpus if cpus > memory else memory), used[EFFECTIVE] * parts[EFFECTIVE]
+        return plain if plain > devices else devices
 
     def _decay(self, node: QueueNode, now_us: int) -> None:
         passed_s = (now_us - node.decayed_us) / 1e6
@@ -263,7 +265,7 @@ class Tree:
         for node in (self.root, *self.by_name.values()):
             node.used, node.drawn = [0] * len(node.used), [0] * len(node.used)
         for node, used in leaves:
-            self._move(node, tuple(used), 1, node.decayed_us)
+            self._move(node, tuple(used), node.decayed_us)
 
     def _count_kept(self, node: QueueNode) -> None:
         """A queue keeps at least what the queues below keep together."""

@@ -2,7 +2,12 @@
 
 A gang that is resized checkpoints and goes on elsewhere or with other workers; that costs it its `restart_s`. Shrinking comes
 first, so that what it frees can be given. Devices that the first blocked gang of fixed size waits for are not given away.
+
+Where processes cannot change their number (`Policy.resizes_by_restart`), a gang that runs is stopped instead: it keeps its
+place until it is gone, then waits, and is started with as many workers as are best by then.
 """
+
+from collections.abc import Container
 
 from sill.scheduler.elastic import Plan, Wish, plan
 from sill.scheduler.entries import Entry, Phase
@@ -13,8 +18,12 @@ from sill.scheduler.state import State
 from sill.scheduler.types import Action, Preempt, Resize, Start
 
 
-def resize(state: State) -> tuple[list[Action], bool]:
-    """Bring all elastic gangs to the sizes that are best now; true if what a promise needs is yet to become free."""
+def resize(state: State, fresh: Container[str] = ()) -> tuple[list[Action], bool]:
+    """Bring all elastic gangs to the sizes that are best now; true if what a promise needs is yet to become free.
+
+    Args:
+        fresh: ids of gangs that were started in this same decision, and so run nowhere yet.
+    """
     entries = [entry for entry in state.elastic.values() if entry.phase in (Phase.RUNNING, Phase.WAITING)]
     if not entries:
         return [], False
@@ -31,7 +40,11 @@ def resize(state: State) -> tuple[list[Action], bool]:
             )
     is_short = bool(actions)
     for entry in [*shrinking, *sorted(growing, key=lambda each: (-wanted[each], each.number))]:
-        done = _start(state, entry, made) if entry.phase is Phase.WAITING else _change(state, entry, made)
+        if entry.phase is Phase.WAITING:
+            done: Action | None = _start(state, entry, made)
+        else:
+            is_stopped = state.policy.resizes_by_restart and entry.job.id not in fresh
+            done = _change(state, entry, made, is_stopped=is_stopped)
         if done is None:
             is_short = is_short or entry.job.id in made.promised
             continue
@@ -86,16 +99,19 @@ def _start(state: State, entry: Entry, made: Plan) -> Start | None:
     return Start(job_id, entry.attempt, slots, accelerator, f"its deadline is promised, with {workers} workers now")
 
 
-def _change(state: State, entry: Entry, made: Plan) -> Resize | None:
-    """Give a running gang the planned number of workers, where there is a place for them."""
+def _change(state: State, entry: Entry, made: Plan, *, is_stopped: bool) -> Resize | Preempt | None:
+    """Give a running gang the planned number of workers, where there is a place for them, or stop it to that end."""
     workers, before = made.workers[entry.job.id], entry.workers
     if workers > before and not _is_payable(state, entry, entry.accelerator, workers - before):
         return None
     held = state.lift(entry)
     found = _find(state, entry, entry.accelerator, workers, is_urgent=entry.is_promised)
-    slots = state.put_back(entry, found, held)
+    slots = state.put_back(entry, None if is_stopped else found, held)
     if found is None:
         return None
+    if is_stopped:
+        stop(state, entry.job.id, "")
+        return Preempt(entry.job.id, entry.attempt, "", f"goes on with {workers} workers instead of {before}")
     reason = "others need its devices" if workers < before else "devices are free, or its deadline needs them"
     return Resize(entry.job.id, entry.attempt, slots, reason)
 

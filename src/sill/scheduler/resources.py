@@ -7,11 +7,11 @@ Source of the effective units: Narayanan et al., "Heterogeneity-aware cluster sc
 
 from collections.abc import Iterable
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.errors import InvalidValue
 from sill.scheduler.ledger import Ledger
 from sill.scheduler.machines import MILLI
 from sill.scheduler.placement import Amounts, Need
-from sill.scheduler.types import AcceleratorType
 
 CPUS, MEMORY, ACCELERATORS, EFFECTIVE = range(4)
 

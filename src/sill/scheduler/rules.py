@@ -1,6 +1,7 @@
 """The scheduler as other stages see it: hand it what happened, ask what to do, ask why. Pure; the state lives in it."""
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -91,6 +92,16 @@ class Scheduler:
     def waiting(self, most: int) -> list[str]:
         """Ids of jobs that wait, each queue's first ones, at most so many of each class."""
         return [entry.job.id for line in self.state.lines for _, entry in line.waiting[:most]]
+
+    def longest_waiting(self, most: int, chosen: Callable[[str], bool]) -> list[Job]:
+        """Jobs that do not run, of those that `chosen` takes by id, the first submitted first."""
+        waiting = (
+            entry
+            for name, entry in self.state.entries.items()
+            if entry.phase in (Phase.WAITING, Phase.AWAY) and chosen(name)
+        )
+        first = heapq.nsmallest(most, waiting, key=lambda entry: (entry.job.submitted_us, entry.number))
+        return [entry.job for entry in first]
 
     def is_waiting(self, job_id: str) -> bool:
         """True if the job is known and does not run."""

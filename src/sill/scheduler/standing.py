@@ -9,6 +9,10 @@ from sill.scheduler.queues import QueueNode
 from sill.scheduler.state import State
 from sill.scheduler.types import QueueStanding, ResourceStanding, Standing
 
+ACCELERATORS = "accelerators"
+UNTOLD = (f"{ACCELERATORS}/effective", f"{ACCELERATORS}/{ACCELERATORS}")
+"""Resources that are counted and not told: shares in effective units, and devices of no named type once more."""
+
 
 def standing(state: State) -> Standing:
     """The state in numbers for people."""
@@ -26,31 +30,43 @@ def standing(state: State) -> Standing:
 
 
 def _resources(state: State) -> Iterator[ResourceStanding]:
-    machines = [machine for machine in state.ledger.machines if machine.bit & state.ledger.up]
-    cpus = [(machine.cpus_free / MILLI, machine.spec.cpus) for machine in machines]
-    memory = [(float(machine.memory_free), float(machine.spec.memory_bytes)) for machine in machines]
-    yield _resource("cpus", cpus)
-    yield _resource("memory_bytes", memory)
-    for name in state.ledger.devices:
-        devices = [
-            (sum(machine.devices[name]) / MILLI, float(len(machine.devices[name])))
-            for machine in machines
+    """Each resource that some machine has."""
+    machines = [(machine, bool(machine.bit & state.ledger.up)) for machine in state.ledger.machines]
+    cpus = [(machine.cpus_free / MILLI, machine.spec.cpus, is_up) for machine, is_up in machines]
+    memory = [(float(machine.memory_free), float(machine.spec.memory_bytes), is_up) for machine, is_up in machines]
+    devices = {
+        name: [
+            (sum(machine.devices[name]) / MILLI, float(len(machine.devices[name])), is_up)
+            for machine, is_up in machines
             if name in machine.devices
         ]
-        yield _resource(f"accelerators/{name}", devices)
+        for name in state.ledger.devices
+    }
+    named = {"cpus": cpus, "memory_bytes": memory, **{_of_type(name): each for name, each in devices.items()}}
+    for name, nodes in named.items():
+        if any(has for _, has, _ in nodes):
+            yield _resource(name, nodes)
 
 
-def _resource(name: str, nodes: list[tuple[float, float]]) -> ResourceStanding:
-    """From what is free and what there is on each node."""
-    free, total = sum(left for left, _ in nodes), sum(has for _, has in nodes)
-    on_partly_used = sum(left for left, has in nodes if left < has)
+def _of_type(name: str) -> str:
+    """A resource's name for people. Devices that are just called accelerators are of no type worth naming."""
+    return name if name == ACCELERATORS else f"{ACCELERATORS}/{name}"
+
+
+def _resource(name: str, nodes: list[tuple[float, float, bool]]) -> ResourceStanding:
+    """From what is free and what there is on each node, and whether it takes work."""
+    open_nodes = [(left, has) for left, has, is_up in nodes if is_up]
+    free, total = sum(left for left, _ in open_nodes), sum(has for _, has, _ in nodes)
+    closed = sum(left for left, _, is_up in nodes if not is_up)
+    on_partly_used = sum(left for left, has in open_nodes if left < has)
     return ResourceStanding(
         name=name,
         total=total,
-        used=total - free,
+        used=total - free - closed,
         free=free,
-        largest=max((left for left, _ in nodes), default=0.0),
-        fragmentation=on_partly_used / free if free and len(nodes) > 1 else 0.0,
+        closed=closed,
+        largest=max((left for left, _ in open_nodes), default=0.0),
+        fragmentation=on_partly_used / free if free and len(open_nodes) > 1 else 0.0,
     )
 
 
@@ -109,5 +125,5 @@ def _shown(state: State, amounts: list[int]) -> dict[str, float]:
     return {
         name: amount / resources.unit(at)
         for at, (name, amount) in enumerate(zip(resources.names, amounts, strict=True))
-        if amount and name != "accelerators/effective"
+        if amount and name not in UNTOLD
     }

@@ -4,33 +4,10 @@ Those of which there are many are not followed by the collector of cycles (`gc=F
 and a state of 100,000 jobs would make the collector walk through all of them in the middle of a decision.
 """
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.values import Value
 
 # --- the cluster: what there is ---------------------------------------------------------------------------------
-
-
-class AcceleratorType(Value, frozen=True, kw_only=True):
-    """One kind of device: GPU, TPU, ASIC, FPGA, NPU, neuromorphic, or whatever a user declares.
-
-    Attributes:
-        kind: a word for people and filters, such as `gpu`.
-        capabilities: what jobs may ask for, such as `bf16` or `cuda-9.0`.
-        speed: work per second relative to the site's reference device; shares and quotas in effective units use it.
-        throughput: the same by kind of work (a job's `template` or its model family), where it was measured.
-        shares: into how many parts one device may be divided; 1 for whole devices only, at most 1000.
-    """
-
-    name: str
-    kind: str = "gpu"
-    vendor: str = ""
-    memory_bytes: int = 0
-    capabilities: tuple[str, ...] = ()
-    power_w: float = 0.0
-    idle_power_w: float = 0.0
-    price_usd_per_h: float = 0.0
-    speed: float = 1.0
-    throughput: dict[str, float] = {}
-    shares: int = 1000
 
 
 class Site(Value, frozen=True, kw_only=True):
@@ -366,6 +343,8 @@ class Policy(Value, frozen=True, kw_only=True):
         moves: running jobs that checkpoint are moved so that a gang that fits in all fits in one place, if that loses no more
             than this part of the device-seconds the gang would wait otherwise; 0 for never.
         elastic: gangs that may shrink and grow do; they start with as few workers as they can, or as their deadline needs.
+        resizes_by_restart: one that runs and is to have another number of workers is stopped, and starts with it once its
+            place is free; otherwise it changes in the same step.
     """
 
     name: str
@@ -388,6 +367,7 @@ class Policy(Value, frozen=True, kw_only=True):
     depth: int = 500
     moves: float = 0.0
     elastic: bool = False
+    resizes_by_restart: bool = False
 
 
 # --- how it stands -------------------------------------------------------------------------------------------------
@@ -422,7 +402,10 @@ class ResourceStanding(Value, frozen=True, kw_only=True):
     """How one resource of the cluster stands.
 
     Attributes:
+        total: on all nodes: `used`, `free` and `closed`.
         used: what runs hold.
+        free: on nodes that take work.
+        closed: what is free on nodes that take none (lost, or under maintenance).
         largest: the most that is free on one node.
         fragmentation: the part of what is free that lies on nodes that are partly used, 0 to 1; 0 with one node.
     """
@@ -433,6 +416,7 @@ class ResourceStanding(Value, frozen=True, kw_only=True):
     free: float
     largest: float
     fragmentation: float
+    closed: float = 0.0
 
 
 class Standing(Value, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 from sill.queues.types import BookingSpec, QueueSpec
+from sill.runs.types import Waiting
 from sill.scheduler.simulation.types import ShadowReport, WhatIf, WhatIfReport
 from sill.scheduler.types import Standing
 from sill.sdk.client import Client
@@ -45,6 +46,10 @@ class Queues:
     def standing(self) -> Standing:
         """How the cluster and its queues stand."""
         return self._client.call("GET", "/scheduler", Standing)
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """The runs that have waited longest, and why each waits."""
+        return self._client.call("GET", "/scheduler/waiting", tuple[Waiting, ...])
 
     def what_if(self, asked: WhatIf) -> WhatIfReport:
         """What waits, cost and carbon would be with more machines or another policy; nothing is changed."""

@@ -1,6 +1,6 @@
 """Runs and what they log, from Python."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +22,8 @@ from sill.runs.types import (
     RunData,
     RunDeleted,
     RunSpec,
+    RunSpecs,
+    RunsSubmitted,
     RunUpdate,
     View,
 )
@@ -45,6 +47,11 @@ class Runs:
     def submit(self, spec: RunSpec, key: str = "") -> Run:
         """Queue a run."""
         return self._client.call("POST", "/projects/{project}/runs", Run, body=spec, key=key)
+
+    def submit_many(self, specs: Sequence[RunSpec], key: str = "") -> tuple[Run, ...]:
+        """Queue up to 1,000 runs in one step: all of them or none."""
+        body = RunSpecs(runs=tuple(specs))
+        return self._client.call("POST", "/projects/{project}/runs/together", RunsSubmitted, body=body, key=key).runs
 
     def record_inline(self, run: InlineRun, key: str = "") -> Run:
         """Record a run that was executed in this process."""

@@ -3,11 +3,12 @@
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from sill.core.accelerators import AcceleratorType
 from sill.scheduler.machines import MILLI
 from sill.scheduler.policies import policy_named
 from sill.scheduler.simulation.types import Workload
 from sill.scheduler.state import State
-from sill.scheduler.types import AcceleratorType, Cluster, Job, Node, Queue
+from sill.scheduler.types import Cluster, Job, Node, Queue
 
 GIB = 1024**3
 DEVICES = 4

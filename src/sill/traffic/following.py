@@ -30,6 +30,10 @@ from sill.traffic.types import ServingReport
 
 WAIT_S = 20.0
 RETRY_S, RETRY_S_MAX = 0.2, 2.0
+NEWEST_S = 2.0
+"""A process that started by the plan of the last time is ready after that, though the control plane has said nothing yet."""
+PLAN_FILE, BUNDLES = "plan.json", "bundles"
+"""In the folder of a serving process."""
 NO_PLAN = -1
 EAGER_MAX = 32
 """Endpoints whose models are loaded when the plan is taken up; those of more are when they are asked."""
@@ -62,8 +66,8 @@ class Follower:
         self.cache = plane.cache = cache or ModelCache()
         self._control = control
         self._open_runtime = open_runtime
-        self._plan_file = home / "plan.json"
-        self._bundles = Bundles(home / "bundles")
+        self._plan_file = home / PLAN_FILE
+        self._bundles = Bundles(home / BUNDLES)
         self._models: dict[ModelKey, Model] = {}
         self._broken: dict[ModelKey, str] = {}
         self._unreported: dict[ModelKey, ServingReport] = {}
@@ -78,11 +82,13 @@ class Follower:
         """Serve by the plan of the last time, if there is one. True if there was."""
         plan = await asyncio.to_thread(read_plan, self._plan_file)
         if plan is not None:
+            self._plane.is_current = False
             await self.apply(plan)
         return plan is not None
 
     async def run(self) -> None:
         """Ask for the next plan, take it up, for ever. Whatever goes wrong, what is served now goes on."""
+        asyncio.get_running_loop().call_later(NEWEST_S, self._has_asked)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.cache.run())
             group.create_task(self._fetch_ahead())
@@ -98,16 +104,21 @@ class Follower:
                 if plan.revision != self.revision or not self._is_complete:
                     await self.apply(plan)
                     await asyncio.to_thread(write_plan, self._plan_file, plan)
+                self._has_asked()
                 await self._report()
                 known = plan.revision
                 retry_s = RETRY_S
                 if not self._is_complete:
                     await asyncio.sleep(RETRY_S_MAX)
             except (SillError, OSError, msgspec.DecodeError) as broken:
+                self._has_asked()
                 _log.info("the plan of revision %d goes on: %s", self.revision, broken)
                 known = NO_PLAN
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, RETRY_S_MAX)
+
+    def _has_asked(self) -> None:
+        self._plane.is_current = True
 
     async def apply(self, plan: ServingPlan) -> None:
         """Make every revision of the plan ready, then answer by it. Those that cannot be made ready take no traffic.

@@ -83,6 +83,8 @@ class Plane:
         self.by_hand.changed = self._taken_out
         self.cache: ModelCache | None = None
         self.has_plan = False
+        self.is_current = True
+        """False for one that goes on by the plan of the last time and has not asked yet whether there is a newer one."""
         self.generation = 0
         """Rises with each plan; what was decided by an older one holds no longer."""
 

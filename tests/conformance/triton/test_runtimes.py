@@ -13,7 +13,7 @@ from sill.runtimes.port import open_runtime
 from sill.runtimes.types import Signature, TensorSpec
 from sill.testing.peers import environment
 from sill.testing.serving_models import TOKEN, make_signer
-from sill.testing.serving_plane import InferenceUnderTest, serving
+from sill.testing.serving_plane import ControlStandIn, InferenceUnderTest, serving
 from sill.testing.serving_zoo import Zoo, files_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -38,11 +38,12 @@ HALVES = Signature(
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What came back, by way, model and output; `wanted/MODEL` is what the model's own library says."""
     folder: Path = tmp_path_factory.mktemp("runtimes")
-    zoo, questions, wanted = Zoo(make_signer(folder)), {}, {}
+    zoo, questions, wanted, pythons = Zoo(make_signer(folder)), {}, {}, {}
     for runtime, make in MAKERS.items():
         (folder / runtime).mkdir()
         made = make(folder / runtime)
-        opened = open_runtime(runtime, made.folder)
+        opened = open_runtime(runtime, made.folder, python=made.python)
+        pythons[runtime] = made.python
         zoo.add(runtime, files_in(made.folder), opened.signature(), runtime)
         opened.close()
         [(name, rows)], [answer] = made.rows.items(), made.answer.values()
@@ -52,7 +53,14 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     questions["bf16/x"] = halves = (X[:5].view(np.uint32) >> 16 << 16).view(np.float32)
     wanted["wanted/bf16"] = halves * 2
     np.savez(folder / "questions.npz", **questions)
-    with serving(folder, zoo.plan(), zoo.bundles, InferenceUnderTest) as plane:
+
+    def make_plane(home: Path, control: ControlStandIn) -> InferenceUnderTest:
+        plane = InferenceUnderTest(home, control)
+        named = (f"{runtime}={python}" for runtime, python in pythons.items() if python)
+        plane.environment["SILL_RUNTIME_PYTHONS"] = ",".join(named)
+        return plane
+
+    with serving(folder, zoo.plan(), zoo.bundles, make_plane) as plane:
         addresses = [f"127.0.0.1:{plane.port}", f"127.0.0.1:{plane.port + 1}"]
         files = [str(folder / "questions.npz"), str(folder / "answers.npz")]
         command = [str(environment("tritonclient")), str(HERE / "runtimes.py"), *files, *addresses, TOKEN]

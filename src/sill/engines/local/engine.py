@@ -25,6 +25,7 @@ from sill.core.errors import InvalidValue, NotFound, SillError, Unavailable
 from sill.core.names import shorten
 from sill.core.settings import Settings
 from sill.engines.local import machine, processes
+from sill.engines.local.accelerators.inventory import Inventory
 from sill.engines.local.samples import read_samples
 from sill.engines.types import Capacity, EngineStatus, Life, LogPiece, Machine, Outputs, Sample, StartSpec, Used
 from sill.safety.archive import ArchiveLimits, extract
@@ -43,9 +44,10 @@ class LocalEngine:
     def __init__(self, settings: Settings) -> None:
         self._runs = settings.home / "runs"
         self._settings = settings
+        self._inventory = Inventory(settings.accelerators)
 
     def capacity(self) -> Capacity:
-        return machine.capacity(self._settings.cpus, self._settings.memory_bytes)
+        return machine.capacity(self._inventory, self._settings.cpus, self._settings.memory_bytes)
 
     def describe(self) -> Machine:
         return machine.describe()
@@ -175,6 +177,7 @@ class LocalEngine:
             "memory_bytes": spec.memory_bytes,
             "timeout_s": spec.timeout_s,
             "accelerators": spec.accelerators * spec.workers,
+            "seen": [self._inventory.variables(spec.accelerator, part) for part in _parts(spec)],
             "relay": self._relay_order(folder, spec),
         }
 
@@ -204,6 +207,12 @@ class LocalEngine:
             is_ready = supervisor.stdout.read(READY_BYTES) != b""
         if not is_ready and not (folder / "started.json").exists():
             raise Unavailable("the run's supervisor did not start.", fix="Look at `sill doctor`, then try again.")
+
+
+def _parts(spec: StartSpec) -> list[tuple[int, ...]]:
+    """The devices of each worker."""
+    each = len(spec.devices) // spec.workers
+    return [spec.devices[rank * each : (rank + 1) * each] for rank in range(spec.workers)]
 
 
 def _is_locked(path: Path) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from sill.engines.local.accelerators.inventory import Inventory
 from sill.engines.types import Capacity, Machine
 
 MEMORY_PART = 0.8
@@ -19,15 +20,15 @@ MEMORY_PART = 0.8
 KEPT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LOGNAME", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 """Variables a command inherits. No other: the platform's own may hold secrets."""
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_DEVICES = Path("/dev")
 
 
-def capacity(cpus: float = 0.0, memory_bytes: int = 0) -> Capacity:
+def capacity(inventory: Inventory, cpus: float = 0.0, memory_bytes: int = 0) -> Capacity:
     """What runs may use together: as given, otherwise what the machine has and this process may use."""
     return Capacity(
         cpus=cpus or float(_processors()),
         memory_bytes=memory_bytes or int(_memory_bytes() * MEMORY_PART),
-        accelerators=float(sum(1 for entry in _DEVICES.glob("nvidia[0-9]*"))),
+        devices=inventory.devices,
+        types=inventory.types,
     )
 
 

@@ -1,14 +1,27 @@
-"""NVIDIA's management library (libnvidia-ml), as far as gauges need it, by ctypes: it comes with the driver.
+"""NVIDIA's management library (libnvidia-ml), as far as we need it, by ctypes: it comes with the driver.
 
 Structures and calls: NVML API Reference Guide, nvml.h.
 """
 
 import contextlib
 import ctypes
+from typing import Any, NamedTuple
 
 OK = 0
 MEGABYTE = 1e6
 GPUS_MAX = 64
+TEXT_BYTES = 96
+"""NVML_DEVICE_NAME_V2_BUFFER_SIZE; UUIDs are shorter."""
+
+
+class Card(NamedTuple):
+    """What one accelerator is. What it does not tell is empty, or 0."""
+
+    product: str
+    uuid: str
+    memory_bytes: int
+    compute_capability: tuple[int, int]
+    power_limit_w: float
 
 
 class _Utilization(ctypes.Structure):
@@ -37,6 +50,29 @@ class Nvml:
     def look(self) -> list[dict[str, float]]:
         """For each accelerator what it tells of memory, use and power; what it does not tell is left out."""
         return [{**self._memory(each), **self._use(each), **self._power(each)} for each in self._devices]
+
+    def cards(self) -> list[Card]:
+        """What the accelerators are."""
+        return [self._card(each) for each in self._devices]
+
+    def _card(self, device: ctypes.c_void_p) -> Card:
+        memory, limit_mw = _Memory(), ctypes.c_uint()
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        self._library.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory))  # what fails leaves its zeros
+        self._library.nvmlDeviceGetCudaComputeCapability(device, ctypes.byref(major), ctypes.byref(minor))
+        self._library.nvmlDeviceGetEnforcedPowerLimit(device, ctypes.byref(limit_mw))
+        return Card(
+            product=self._text(self._library.nvmlDeviceGetName, device),
+            uuid=self._text(self._library.nvmlDeviceGetUUID, device),
+            memory_bytes=memory.total,
+            compute_capability=(major.value, minor.value),
+            power_limit_w=limit_mw.value / 1_000,
+        )
+
+    @staticmethod
+    def _text(ask: Any, device: ctypes.c_void_p) -> str:
+        buffer = ctypes.create_string_buffer(TEXT_BYTES)
+        return buffer.value.decode() if ask(device, buffer, ctypes.c_uint(TEXT_BYTES)) == OK else ""
 
     def _device(self, number: int) -> ctypes.c_void_p:
         device = ctypes.c_void_p()

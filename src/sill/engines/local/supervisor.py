@@ -89,7 +89,7 @@ class Supervisor:
         for rank in range(self.size):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "ROLE_RANK": str(rank)} if self.size > 1 else {}
             try:
-                worker = self._spawn({**self.order["env"], **shared, **own})
+                worker = self._spawn({**self.order["env"], **shared, **own, **self.order["seen"][rank]})
             except OSError as wrong:
                 command = self.order["command"][0]
                 why = f"the command {command[:200]!r} could not be started: {wrong.strerror or wrong}."

@@ -15,12 +15,16 @@ from sill.core.values import Value
 from sill.protocols import protobuf
 from sill.protocols.oip.binary import read_binary
 from sill.protocols.oip.codec import INPUTS_MAX, OUTPUTS_MAX, Inference, check, checked
+from sill.protocols.oip.long import LONG_TEXT_BYTES
+from sill.protocols.oip.tensors import BYTES_PER_TEXT, TENSOR_BYTES_MAX, count_of
 from sill.protocols.oip.types import InferRequest, RequestInput, RequestOutput
 from sill.runtimes.dtypes import LITTLE
 
 PARAMETERS_MAX = 1_000
 """Parameters of one request, its inputs and outputs together."""
 DIMENSIONS_MAX = 64
+FIELDS_MAX = 2 * INPUTS_MAX + OUTPUTS_MAX + PARAMETERS_MAX + 100
+"""Fields of a request, known or not; a tensor's values are not among them."""
 TYPED = {
     "BOOL": 1,
     "INT8": 2,
@@ -37,6 +41,10 @@ TYPED = {
 }
 """By datatype, the field of typed contents that holds it. Those not listed have raw contents only."""
 _VARINT_BYTES_MAX = 10
+VARINTS_BYTES = 256 * 1024
+"""Of packed numbers that are unpacked at a time."""
+VALUES_MAX = TENSOR_BYTES_MAX // BYTES_PER_TEXT + 1
+"""Values of a tensor that are fields of their own: texts, and numbers that were not packed."""
 
 
 class GrpcInference(Value, frozen=True, kw_only=True):
@@ -86,10 +94,25 @@ def read_infer(message: bytes) -> GrpcInference:
     )
 
 
+def is_long(message: bytes) -> bool:
+    """Whether a message is to be read elsewhere: it has many texts, or typed numbers. Raw numbers are taken as they are.
+
+    Raises:
+        InvalidValue: it is malformed.
+    """
+    if len(message) <= LONG_TEXT_BYTES:
+        return False
+    given = _read(message)
+    texts = [raw for raw, tensor in zip(given.raw, given.inputs, strict=False) if tensor.datatype == "BYTES"]
+    return any(len(one) > LONG_TEXT_BYTES for one in (*texts, *given.contents) if one is not None)
+
+
 def read_id(message: bytes) -> str:
     """The id of a request that could not be read, as far as it can; for the answer that says so."""
     try:
-        return next((protobuf.text(one) for one in protobuf.fields(memoryview(message)) if one.number == 3), "")[:128]
+        return next(
+            (protobuf.text(one) for one in protobuf.fields(memoryview(message), FIELDS_MAX) if one.number == 3), ""
+        )[:128]
     except InvalidValue:
         return ""
 
@@ -97,7 +120,7 @@ def read_id(message: bytes) -> str:
 def read_texts(message: bytes, *numbers: int) -> tuple[str, ...]:
     """The string fields of a small request; empty where one is not there. Other fields are passed over."""
     found = dict.fromkeys(numbers, "")
-    for field in protobuf.fields(memoryview(message)):
+    for field in protobuf.fields(memoryview(message), FIELDS_MAX):
         if field.number in found:
             found[field.number] = protobuf.text(field)
     return tuple(found.values())
@@ -105,17 +128,19 @@ def read_texts(message: bytes, *numbers: int) -> tuple[str, ...]:
 
 def read_flag(message: bytes, number: int) -> bool:
     """A bool field."""
-    return any(protobuf.number(one) != 0 for one in protobuf.fields(memoryview(message)) if one.number == number)
+    return any(
+        protobuf.number(one) != 0 for one in protobuf.fields(memoryview(message), FIELDS_MAX) if one.number == number
+    )
 
 
 def has_field(message: bytes, number: int) -> bool:
     """Whether a field is there at all."""
-    return any(one.number == number for one in protobuf.fields(memoryview(message)))
+    return any(one.number == number for one in protobuf.fields(memoryview(message), FIELDS_MAX))
 
 
 def _read(message: bytes) -> _Given:
     given = _Given()
-    for field in protobuf.fields(memoryview(message)):
+    for field in protobuf.fields(memoryview(message), FIELDS_MAX):
         if field.number == 1:
             given.name = protobuf.text(field)
         elif field.number == 2:
@@ -141,7 +166,7 @@ def _read_input(content: memoryview, given: _Given) -> None:
     shape: list[int] = []
     parameters: dict[str, Any] = {}
     typed: memoryview | None = None
-    for field in protobuf.fields(content):
+    for field in protobuf.fields(content, FIELDS_MAX):
         if field.number == 1:
             name = protobuf.text(field)
         elif field.number == 2:
@@ -160,7 +185,7 @@ def _read_input(content: memoryview, given: _Given) -> None:
 def _read_output(content: memoryview, given: _Given) -> None:
     name = ""
     parameters: dict[str, Any] = {}
-    for field in protobuf.fields(content):
+    for field in protobuf.fields(content, FIELDS_MAX):
         if field.number == 1:
             name = protobuf.text(field)
         elif field.number == 2:
@@ -173,7 +198,7 @@ def _read_parameter(entry: protobuf.Field, into: dict[str, Any], given: _Given) 
     if given.parameters_left < 0:
         raise InvalidValue(f"more than {PARAMETERS_MAX} parameters were given.", field="parameters")
     key, value = "", None
-    for field in protobuf.fields(protobuf.content(entry)):
+    for field in protobuf.fields(protobuf.content(entry), FIELDS_MAX):
         if field.number == 1:
             key = protobuf.text(field)
         elif field.number == 2:
@@ -192,7 +217,7 @@ _PARAMETERS: dict[int, Callable[[protobuf.Field], Any]] = {
 
 def _parameter(content: memoryview) -> Any:
     value = None
-    for field in protobuf.fields(content):
+    for field in protobuf.fields(content, FIELDS_MAX):
         if field.number in _PARAMETERS:
             value = _PARAMETERS[field.number](field)
     return value
@@ -229,7 +254,7 @@ def _tensors(given: _Given) -> dict[str, Any]:
 def _as_raw(tensor: RequestInput, content: memoryview | None) -> memoryview:
     """Typed contents as raw ones."""
     number = TYPED.get(tensor.datatype)
-    found: list[protobuf.Field] = list(protobuf.fields(content)) if content is not None else []
+    found: list[protobuf.Field] = [] if content is None else list(protobuf.fields(content, VALUES_MAX))
     if number is None and found:
         raise UnsupportedType(
             f"{shorten(tensor.datatype)} has no typed contents in the protocol.", fix="Send raw_input_contents."
@@ -242,14 +267,15 @@ def _as_raw(tensor: RequestInput, content: memoryview | None) -> memoryview:
     if tensor.datatype == "BYTES":
         texts = [protobuf.content(field) for field in found]
         return memoryview(b"".join(piece for text in texts for piece in (len(text).to_bytes(4, "little"), text)))
-    return memoryview(b"".join(_raw_numbers(tensor, field) for field in found))
+    count = count_of(tensor, len(content or b""))
+    return memoryview(b"".join(_raw_numbers(tensor, field, count) for field in found))
 
 
-def _raw_numbers(tensor: RequestInput, field: protobuf.Field) -> bytes:
+def _raw_numbers(tensor: RequestInput, field: protobuf.Field, count: int) -> bytes:
     if tensor.datatype in ("FP32", "FP64"):
         return bytes(field.content)
     if field.wire == protobuf.BYTES:
-        values = unpack_varints(field.content)
+        values = unpack_varints(field.content, count)
     else:
         values = np.array([protobuf.number(field)], dtype=np.uint64)
     kind = LITTLE[tensor.datatype]
@@ -264,23 +290,31 @@ def _raw_numbers(tensor: RequestInput, field: protobuf.Field) -> bytes:
 
 
 def unpack_varints(content: memoryview, count_max: int | None = None) -> "np.ndarray[Any, np.dtype[np.uint64]]":
-    """Packed numbers, all at once.
+    """Packed numbers, a piece after another: what it takes in between is many times as large as a piece.
 
     Raises:
         InvalidValue: the last one does not end, one is too long, or there are more than `count_max`.
     """
-    octets = np.frombuffer(content, dtype=np.uint8)
-    if not len(octets):
-        return np.empty(0, dtype=np.uint64)
-    ends = np.flatnonzero(octets < 0x80)
-    starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
-    if not len(ends) or ends[-1] != len(octets) - 1:
-        raise protobuf.malformed("it ends within a number")
+    octets, pieces, at, count = np.frombuffer(content, dtype=np.uint8), [np.empty(0, dtype=np.uint64)], 0, 0
+    while at < len(octets):
+        piece = octets[at : at + VARINTS_BYTES]
+        ends = np.flatnonzero(piece < 0x80)
+        if not len(ends) or (at + len(piece) == len(octets) and ends[-1] != len(piece) - 1):
+            raise protobuf.malformed("it ends within a number")
+        count += len(ends)
+        if count_max is not None and count > count_max:
+            raise protobuf.malformed(f"more than {count_max} numbers")
+        at += int(ends[-1]) + 1
+        pieces.append(_unpacked(piece[: ends[-1] + 1], ends))
+    return np.concatenate(pieces)
+
+
+def _unpacked(octets: "np.ndarray[Any, Any]", ends: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.uint64]]":
+    """Numbers that end at these places."""
+    starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts + 1
     if lengths.max() > _VARINT_BYTES_MAX or (octets[ends[lengths == _VARINT_BYTES_MAX]] > 1).any():
         raise protobuf.malformed("a number of more than 64 bits")
-    if count_max is not None and len(ends) > count_max:
-        raise protobuf.malformed(f"more than {count_max} numbers")
     shifts = (np.arange(len(octets)) - np.repeat(starts, lengths)).astype(np.uint64) * np.uint64(7)
     return np.bitwise_or.reduceat((octets & 0x7F).astype(np.uint64) << shifts, starts)
 

@@ -14,8 +14,8 @@ from sill.runtimes.dtypes import DTYPES, NAMES, widened
 RANK_MAX = 8
 TENSOR_BYTES_MAX = 64 * 1024 * 1024
 """Largest tensor after it was widened to its datatype, not as it came in."""
-BYTES_PER_TEXT = 8
-"""What a text counts for in `TENSOR_BYTES_MAX`, besides its characters, which the body limit holds."""
+BYTES_PER_TEXT = 64
+"""What a text takes in memory, and counts for in `TENSOR_BYTES_MAX`, besides its characters, which the body limit holds."""
 
 INTEGERS = {name: kind for name, kind in DTYPES.items() if kind.kind in "iu"}
 FLOATS = {name: DTYPES[name] for name in ("FP32", "FP64")}
@@ -53,6 +53,8 @@ def read_tensor(given: RequestInput) -> "np.ndarray[Any, Any]":
             field=given.name[:100],
         )
     count = count_of(given, len(data))
+    if given.datatype != "BYTES" and data.count(b",") >= max(count, 1):
+        raise _wrong(given, f"its data has more values than its shape {list(given.shape)} needs, which is {count}")
     levels = _levels(data)
     if levels not in (1, len(given.shape)):
         raise _wrong(

@@ -28,9 +28,9 @@ from sill.core.names import shorten
 from sill.runs.evaluation.types import EvaluationDataset, EvaluationRecord
 from sill.runs.tracking.compare import compare
 from sill.runs.tracking.filters import Clause, Entity, Fields, Key, Order, parse_filter, parse_order
-from sill.runs.tracking.sql import in_groups
 from sill.stores.database import Tx, metadata
 from sill.stores.database.schema import key_type
+from sill.stores.database.sql import in_groups
 
 _TIMES = {name: Key(name, is_number=True) for name in ("created_time", "last_update_time")}
 _TEXTS = {name: Key(name, takes_list=name == "name") for name in ("name", "dataset_id", "digest")}

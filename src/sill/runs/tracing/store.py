@@ -11,10 +11,10 @@ from sill.core.names import shorten
 from sill.runs.tracing import rules
 from sill.runs.tracing.types import Assessment, Span, Trace, TraceSelection, TraceState
 from sill.runs.tracking import artifact_store
-from sill.runs.tracking.sql import in_groups, insert_rows
 from sill.runs.tracking.tables import artifacts
 from sill.stores.database import Tx, metadata
 from sill.stores.database.schema import key_type
+from sill.stores.database.sql import in_groups, insert_rows
 
 TAG, METADATA = "tag", "metadata"
 RUN, PROMPT = "run", "prompt"

@@ -199,6 +199,18 @@ class Artifacts:
         found = await self._at(project, path)
         return "" if found is None else found.digest
 
+    async def digests(self, project: str, folder: str, count_max: int) -> dict[str, str]:
+        """The blobs of the files below a folder of the artifact proxy, by their paths from there; the first so many."""
+        place = place_of(folder)
+        if not isinstance(place, Place):
+            return {}
+        owner, under = place
+        found = await self._database.read(
+            lambda connection: store.listed(connection, project, owner, under=under, limit=count_max)
+        )
+        start = len(under) + 1 if under else 0
+        return {one.path[start:]: one.digest for one in found}
+
     async def _at(self, project: str, path: str) -> Artifact | None:
         place = place_of(path)
         if not isinstance(place, Place):

@@ -28,10 +28,10 @@ from sill.runs.tracking.fields import (
     dataset_part,
 )
 from sill.runs.tracking.filters import Clause, Order
-from sill.runs.tracking.sql import in_groups, run_sql
 from sill.runs.tracking.tokens import Mark, from_token, to_token
 from sill.runs.types import Lifecycle, Run
 from sill.stores.database import Page
+from sill.stores.database.sql import in_groups, run_sql
 
 FEW = 1_000
 """So many runs are sorted rather than walked to."""

@@ -25,10 +25,10 @@ from sill.runs.tracking.points import (
     pack,
     unpack,
 )
-from sill.runs.tracking.sql import in_groups, insert_rows, run_sql
 from sill.runs.tracking.tables import last_metrics, series
 from sill.runs.types import NOW, Metric
 from sill.stores.database import Tx
+from sill.stores.database.sql import in_groups, insert_rows, run_sql
 
 CHUNK_POINTS = 4_096
 """A chunk with this many points is full."""

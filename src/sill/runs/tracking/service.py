@@ -18,10 +18,10 @@ from sill.runs.tracking.fields import RUN_FIELDS
 from sill.runs.tracking.filters import parse_filter, parse_order
 from sill.runs.tracking.rules import check_batch, check_key
 from sill.runs.tracking.search import Query, search
-from sill.runs.tracking.sql import in_groups
 from sill.runs.tracking.types import RunMetric, RunRecord, SeriesState
 from sill.runs.types import Batch, Logged, Metric, Run, RunData, View
 from sill.stores.database import Database, Page, Tx
+from sill.stores.database.sql import in_groups
 
 T = TypeVar("T")
 

@@ -9,11 +9,11 @@ from sill.core.errors import Conflict, NotFound
 from sill.core.names import shorten
 from sill.runs.logged_models import store as logged_models
 from sill.runs.tracking import artifact_store, series, tables
-from sill.runs.tracking.sql import in_groups, insert_rows, run_sql
 from sill.runs.tracking.tables import HEAD_LENGTH, last_metrics, params, tags
 from sill.runs.tracking.types import SeriesState
 from sill.runs.types import Batch, Metric, RunData
 from sill.stores.database import Tx
+from sill.stores.database.sql import in_groups, insert_rows, run_sql
 
 TABLES = (tables.series, last_metrics, params, tags)
 

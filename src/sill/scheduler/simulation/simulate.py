@@ -127,8 +127,9 @@ class Simulation:
         """Until nothing more can happen."""
         idle = 0
         while (now_us := self._next_us()) >= 0 and now_us <= self._horizon_us and idle < STUCK_WAKES_MAX:
+            expected = len(self._ends)
             events = list(self._due(now_us))
-            idle = 0 if events else idle + 1
+            idle = 0 if events or len(self._ends) < expected else idle + 1  # ends of stopped attempts come to nothing
             self._decide(events or [Tick()], now_us)
         return self._outcome()
 

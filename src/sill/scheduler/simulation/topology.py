@@ -11,9 +11,10 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median
 
+from sill.core.accelerators import AcceleratorType
 from sill.scheduler.simulation.traces import read_rows
 from sill.scheduler.simulation.types import Workload
-from sill.scheduler.types import AcceleratorType, Cluster, Job, Node
+from sill.scheduler.types import Cluster, Job, Node
 
 PER_NODE = 8
 ITP = "04"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from math import ceil
 from pathlib import Path
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.errors import NotFound
 from sill.scheduler.simulation.types import Workload
-from sill.scheduler.types import AcceleratorType, Cluster, Job, Node
+from sill.scheduler.types import Cluster, Job, Node
 
 PUBLISHED = {
     "itp2021_jobs.csv.gz": "github.com/microsoft/elasticflow-traces",

@@ -3,12 +3,14 @@
 import hashlib
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from sill.core.events import Event
 from sill.stores.database.schema import events
+from sill.stores.database.sql import insert_rows
 
 GENESIS_HASH = "0" * 64
+_COLUMNS = ("seq", "at_us", "project", "kind", "subject", "actor", "data", "hash")
 
 
 def event_hash(before: str, change: Event) -> str:
@@ -37,7 +39,6 @@ def append(connection: Connection, emitted: list[Event], head: tuple[int, str], 
         change = msgspec.structs.replace(event, seq=seq, at_us=now_us)
         data = msgspec.json.encode(change.data, order="deterministic").decode()
         chain = row_hash(chain, change, data)
-        rows.append(msgspec.structs.asdict(change) | {"data": data, "hash": chain})
-    if rows:
-        connection.execute(insert(events), rows)
+        rows.append((seq, now_us, change.project, change.kind, change.subject, change.actor, data, chain))
+    insert_rows(connection, events, _COLUMNS, rows)
     return seq, chain

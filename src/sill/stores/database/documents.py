@@ -19,21 +19,22 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     select,
     tuple_,
-    update,
 )
 
 from sill.core.errors import Conflict, InvalidValue, NotFound
-from sill.stores.database import references
+from sill.stores.database import driver, references
 from sill.stores.database.database import Tx
 from sill.stores.database.schema import key_type, metadata
+from sill.stores.database.sql import in_groups, insert_rows, run_for_each, run_sql
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 PAGE_MAX = 1_000
-KEYS_AT_ONCE = 500
+_FIND_MANY = """SELECT t.doc FROM json_each(?) AS wanted CROSS JOIN "{table}" AS t
+ON t.project = json_extract(wanted.value, '$[0]') AND t.key = json_extract(wanted.value, '$[1]')"""
+"""For SQLite, which looks through the whole table for an `IN` of pairs; CROSS JOIN takes the wanted keys first."""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -83,7 +84,10 @@ class Documents(Generic[T]):
         )
 
         t = self.table  # made once: to put a statement together takes longer than to run it
-        self._update = update(t).where(t.c.project == bindparam("of"), t.c.key == bindparam("named"))
+        self._changing = ("revision", "updated_us", "doc", *self.columns)
+        sets = ", ".join(f'"{name}" = ?' for name in self._changing)
+        self._update = f'UPDATE "{table}" SET {sets} WHERE "project" = ? AND "key" = ?'  # noqa: S608  # our own names
+        self._many = _FIND_MANY.format(table=table)
         self._one = select(t.c.doc).where(t.c.project == bindparam("of"), t.c.key == bindparam("named"))
 
     def get(self, connection: Connection, project: str, key: str) -> T:
@@ -101,13 +105,14 @@ class Documents(Generic[T]):
 
     def find_many(self, connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], T]:
         """The values at these (project, key) that are there."""
-        t = self.table
-        found = {}
-        for at in range(0, len(keys), KEYS_AT_ONCE):
-            some = tuple_(t.c.project, t.c.key).in_(keys[at : at + KEYS_AT_ONCE])
-            for row in connection.execute(select(t.c.project, t.c.key, t.c.doc).where(some)):
-                found[row.project, row.key] = self._read(row.doc)
-        return found
+        docs: list[str] = []
+        for some in in_groups(keys):
+            if driver.is_sqlite(connection):
+                docs += [doc for (doc,) in run_sql(connection, self._many, (msgspec.json.encode(some).decode(),))]
+            else:
+                t = self.table
+                docs += connection.execute(select(t.c.doc).where(tuple_(t.c.project, t.c.key).in_(some))).scalars()
+        return {self._key(value): value for value in map(self._read, docs)}
 
     def page(
         self,
@@ -153,11 +158,7 @@ class Documents(Generic[T]):
         project, key = self._key(value)
         if self.find(tx.connection, project, key) is not None:
             raise Conflict(f"{self.noun} {key!r} exists already in project {project!r}.", fix="Choose another name.")
-        fresh = msgspec.structs.replace(value, revision=1)
-        row = self._row(tx, fresh)
-        tx.execute(insert(self.table).values(project=project, key=key, **row))
-        references.note(tx.connection, self.table, project, key, "", row["doc"])
-        return fresh
+        return self._insert(tx, [value])[0]
 
     def create_many(self, tx: Tx, values: Sequence[T]) -> list[T]:
         """`create` for many values whose keys nobody else can have, such as fresh ids.
@@ -165,15 +166,7 @@ class Documents(Generic[T]):
         Raises:
             Conflict: a key is taken; nothing of the transaction remains.
         """
-        fresh = [msgspec.structs.replace(value, revision=1) for value in values]
-        rows = [
-            {"project": of, "key": key, **self._row(tx, value)} for value in fresh for of, key in [self._key(value)]
-        ]
-        if rows:
-            tx.execute(insert(self.table), rows)
-        for row in rows:
-            references.note(tx.connection, self.table, row["project"], row["key"], "", row["doc"])
-        return fresh
+        return self._insert(tx, values)
 
     def replace_many(self, tx: Tx, changes: Sequence[tuple[T, T]]) -> list[T]:
         """`replace` for many values that were read in this same transaction.
@@ -182,15 +175,13 @@ class Documents(Generic[T]):
             changes: each value as it was read, and as it is to be kept; both of one key.
         """
         changed = [msgspec.structs.replace(after, revision=before.revision + 1) for before, after in changes]  # type: ignore[attr-defined]
-        rows = []
-        for (before, _), after in zip(changes, changed, strict=True):
-            project, key = self._key(after)
-            row = self._row(tx, after)
-            rows.append({"of": project, "named": key, **row})
-            was = msgspec.json.encode(before).decode()
-            references.note(tx.connection, self.table, project, key, was, row["doc"])
-        if rows:
-            tx.execute(self._update, rows)
+        self._update_rows(
+            tx,
+            [
+                (msgspec.json.encode(before).decode(), value)
+                for (before, _), value in zip(changes, changed, strict=True)
+            ],
+        )
         return changed
 
     def replace(self, tx: Tx, value: T, *, expected_revision: int = 0) -> T:
@@ -213,9 +204,7 @@ class Documents(Generic[T]):
                 revision=current,
             )
         changed = msgspec.structs.replace(value, revision=current + 1)
-        t, row = self.table, self._row(tx, changed)
-        tx.execute(update(t).where(t.c.project == project, t.c.key == key).values(**row))
-        references.note(tx.connection, t, project, key, before, row["doc"])
+        self._update_rows(tx, [(before, changed)])
         return changed
 
     def put(self, tx: Tx, value: T) -> T:
@@ -236,6 +225,21 @@ class Documents(Generic[T]):
         tx.execute(delete(self.table).where(self.table.c.project == project, self.table.c.key == key))
         references.note(tx.connection, self.table, project, key, before, "")
 
+    def _insert(self, tx: Tx, values: Sequence[T]) -> list[T]:
+        fresh = [msgspec.structs.replace(value, revision=1) for value in values]
+        rows = [(*self._key(value), *self._row(tx, value)) for value in fresh]
+        insert_rows(tx.connection, self.table, ("project", "key", *self._changing), rows)
+        for project, key, _, _, doc, *_ in rows:
+            references.note(tx.connection, self.table, project, key, "", doc)
+        return fresh
+
+    def _update_rows(self, tx: Tx, changes: Sequence[tuple[str, T]]) -> None:
+        """Keep values; each with the JSON that was there before."""
+        rows = [(*self._row(tx, value), *self._key(value)) for _, value in changes]
+        run_for_each(tx.connection, self._update, rows)
+        for (before, value), (_, _, doc, *_) in zip(changes, rows, strict=True):
+            references.note(tx.connection, self.table, *self._key(value), before, doc)
+
     def _find_doc(self, connection: Connection, project: str, key: str) -> str | None:
         return connection.execute(self._one, {"of": project, "named": key}).scalar_one_or_none()
 
@@ -250,10 +254,11 @@ class Documents(Generic[T]):
     def _key(self, value: T) -> tuple[str, str]:
         return value.project, str(getattr(value, self.key))  # type: ignore[attr-defined]
 
-    def _row(self, tx: Tx, value: T) -> dict[str, Any]:
-        fields = {name: _plain(getattr(value, name)) for name in self.columns}
+    def _row(self, tx: Tx, value: T) -> tuple[Any, ...]:
+        """What the columns of `_changing` keep."""
         doc = msgspec.json.encode(value).decode()
-        return {"revision": value.revision, "updated_us": tx.now_us, "doc": doc, **fields}  # type: ignore[attr-defined]
+        columns = (_plain(getattr(value, name)) for name in self.columns)
+        return (value.revision, tx.now_us, doc, *columns)  # type: ignore[attr-defined]
 
     def _conditions(self, where: dict[str, Any]) -> list[Any]:
         t = self.table

@@ -17,6 +17,10 @@ READERS_EXTRA = 24
 """Readers beyond the usual ones, for threads that read with `read_sync`."""
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF")
+_WRITER_PRAGMAS = ("cache_size=-32000", "wal_autocheckpoint=8000")
+"""Up to 32 MB of pages are remembered, and as much is written to the log before it is moved to its place: a page that many
+commits change is then moved once. What is committed is in the log, on disk, either way."""
 
 
 def open_engines(url: str) -> tuple[Engine, Engine]:
@@ -37,7 +41,8 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
         ) from wrong
     kind = address.get_backend_name()
     if kind == "sqlite":
-        return _sqlite(address, 1, 0, "BEGIN IMMEDIATE"), _sqlite(address, READERS, READERS_EXTRA, "BEGIN")
+        writer = _sqlite(address, 1, 0, "BEGIN IMMEDIATE", (*_PRAGMAS, *_WRITER_PRAGMAS))
+        return writer, _sqlite(address, READERS, READERS_EXTRA, "BEGIN", _PRAGMAS)
     if kind == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
         reads = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -46,7 +51,7 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
     raise InvalidValue(f"database kind {kind!r} is not known; sqlite and postgresql are.", fix="Set SILL_DATABASE_URL.")
 
 
-def _sqlite(address: URL, size: int, extra: int, begin_with: str) -> Engine:
+def _sqlite(address: URL, size: int, extra: int, begin_with: str, pragmas: tuple[str, ...]) -> Engine:
     if not address.database or address.database == ":memory:":
         raise InvalidValue(
             "SQLite in memory has one connection only; Sill needs several.", fix="Give a file: sqlite:///path."
@@ -63,7 +68,7 @@ def _sqlite(address: URL, size: int, extra: int, begin_with: str) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # SQLAlchemy begins and ends transactions, not the driver
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

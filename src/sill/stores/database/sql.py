@@ -1,4 +1,4 @@
-"""The statements that run for each point that is logged and each page that is searched, without SQLAlchemy on SQLite."""
+"""The statements that run for each of many rows, without SQLAlchemy on SQLite. They are written with `?` for either database."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -14,26 +14,30 @@ IN_MAX = 500
 
 
 def run_sql(connection: Connection, statement: str, values: Sequence[Any]) -> Sequence[Any]:
-    """The rows of a statement written with `?`, whatever the database calls it."""
+    """The rows of a statement, whatever the database calls them."""
     if not driver.is_sqlite(connection):
         return connection.exec_driver_sql(statement.replace("?", "%s"), tuple(values)).all()
     _begin(connection)
     return driver.execute(connection, statement, values).fetchall()
 
 
-def insert_rows(
-    connection: Connection, table: Table, columns: tuple[str, ...], rows: list[tuple[Any, ...]], more: str = ""
-) -> None:
-    """Insert rows; `more` stands behind the values, such as `ON CONFLICT …`."""
+def run_for_each(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Run a statement once for each row of values."""
     if not rows:
         return
-    names, marks = ", ".join(columns), ", ".join(["?"] * len(columns))
-    statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {more}"  # noqa: S608  # our own names
     if not driver.is_sqlite(connection):
-        connection.exec_driver_sql(statement.replace("?", "%s"), rows[0] if len(rows) == 1 else rows)
+        connection.exec_driver_sql(statement.replace("?", "%s"), rows[0] if len(rows) == 1 else list(rows))
         return
     _begin(connection)
     driver.execute_many(connection, statement, rows)
+
+
+def insert_rows(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], more: str = ""
+) -> None:
+    """Insert rows; `more` stands behind the values, such as `ON CONFLICT …`."""
+    names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join(["?"] * len(columns))
+    run_for_each(connection, f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {more}", rows)  # noqa: S608  # our own names
 
 
 def in_groups(items: Sequence[T]) -> Iterator[Sequence[T]]:
