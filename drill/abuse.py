@@ -6,7 +6,6 @@ on another machine. Exit code 1 if a goal was missed.
 """
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -48,6 +47,13 @@ KINDS: list[Kind] = [
     *((HTTP, name) for name in (*bad_http.BAD, *bad_http.LASTING)),
     *((GRPC, name) for name in bad_grpc.BAD),
 ]
+
+
+class Told(msgspec.Struct):
+    """What bad input was told, by status, and the most that the server held meanwhile."""
+
+    answers: dict[str, int] = {}
+    most_mb: float = 0.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -104,16 +110,18 @@ def house(make: Callable[..., InferenceUnderTest]) -> Iterator[InferenceUnderTes
 
 
 @contextmanager
-def attacked(kind: Kind, port: int) -> Iterator[Counter[str]]:
+def attacked(kind: Kind, plane: InferenceUnderTest) -> Iterator[Told]:
     """Bad input of a kind until the block ends; what it was told, then."""
-    command = [sys.executable, "-m", "drill.abuse", "attack", *kind, str(port)]
+    assert plane.process is not None
+    command = [sys.executable, "-m", "drill.abuse", "attack", *kind, str(plane.port), str(plane.process.pid)]
     process = subprocess.Popen(["nice", "-n", "10", *command], stdout=subprocess.PIPE)
-    answers: Counter[str] = Counter()
+    told = Told()
     try:
-        yield answers
+        yield told
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=60)
-        answers.update(json.loads(said))
+        found = msgspec.json.decode(said, type=Told)
+        told.answers, told.most_mb = found.answers, found.most_mb
     finally:
         process.kill()
         process.wait()
@@ -125,22 +133,20 @@ async def measure(kind: Kind, plane: InferenceUnderTest) -> Outcome:
     asking = asyncio.create_task(load.run_until_stopped())
     await asyncio.sleep(WARM_S + CALM_S)
     calm_until_s, held_mb = time.monotonic(), memory_mb(plane)
-    with attacked(kind, plane.port) as answers:
+    with attacked(kind, plane) as told:
         await asyncio.sleep(BEGINS_S)
-        from_s, most_mb = time.monotonic(), 0.0
-        while time.monotonic() < from_s + ABUSED_S:
-            await asyncio.sleep(LOOK_S)
-            most_mb = max(most_mb, memory_mb(plane))
+        from_s = time.monotonic()
+        await asyncio.sleep(ABUSED_S)
         load.stop()
         await asking
     meanwhile = between(load.seen, from_s, from_s + ABUSED_S)
     return Outcome(
         kind=kind,
-        answers=dict(answers),
+        answers=told.answers,
         before_ms=p99_ms(between(load.seen, calm_until_s - CALM_S, calm_until_s)),
         meanwhile_ms=p99_ms(meanwhile),
         failed=failures(load.seen),
-        grew_mb=most_mb - held_mb,
+        grew_mb=told.most_mb - held_mb,
     )
 
 
@@ -152,12 +158,16 @@ def failures(seen: Sequence[Seen]) -> int:
 def memory_mb(plane: InferenceUnderTest) -> float:
     """What the server's processes hold."""
     assert plane.process is not None
-    process = psutil.Process(plane.process.pid)
+    return held_mb(psutil.Process(plane.process.pid))
+
+
+def held_mb(process: psutil.Process) -> float:
+    """What a process and those below it hold."""
     return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))) / 1e6
 
 
-async def attack(kind: Kind, port: int) -> Counter[str]:
-    """Send a kind again and again until SIGTERM; what it was told."""
+async def attack(kind: Kind, port: int, server: psutil.Process) -> Told:
+    """Send a kind again and again until SIGTERM; what it was told, and the most that the server held."""
     answers: Counter[str] = Counter()
     door, name = kind
     count = LASTING_AT_ONCE if name in bad_http.LASTING else AT_ONCE
@@ -172,13 +182,15 @@ async def attack(kind: Kind, port: int) -> Counter[str]:
             await asyncio.sleep(PAUSE_S)
 
     tasks = [asyncio.create_task(one(f"127.0.1.{1 + number}")) for number in range(count)]
-    ended = asyncio.Event()
+    ended, most_mb = asyncio.Event(), 0.0
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    await ended.wait()
+    while not ended.is_set():
+        await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=LOOK_S)
+        most_mb = max(most_mb, held_mb(server))
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks, timeout=10)
-    return answers
+    return Told(dict(answers), most_mb)
 
 
 def tell(outcome: Outcome) -> None:
@@ -194,8 +206,9 @@ def main(arguments: list[str]) -> int:
     import uvloop
 
     if arguments[:1] == ["attack"]:
-        door, name, port = arguments[1:]
-        print(json.dumps(uvloop.run(attack((door, name), int(port)))))
+        door, name, port, server = arguments[1:]
+        told = uvloop.run(attack((door, name), int(port), psutil.Process(int(server))))
+        print(msgspec.json.encode(told).decode())
         return 0
     is_gateway, words = arguments[:1] == ["gateway"], [one for one in arguments if one not in ("process", "gateway")]
     chosen = [kind for kind in KINDS if not words or any(word in " ".join(kind) for word in words)]

@@ -47,7 +47,10 @@ def measure(folder: Path) -> Iterator[str]:
         mean = sum(hours) / len(hours)
         lines.append((region, f"{mean:.0f}", *(f"{value:.1f} %" for value in saved.values()), theirs))
         if region in GOALS:
-            goals.append(goal(f"{region}, carbon saved", saved["learned"], GOALS[region], " %", least=True))
+            bar = f"perfect {published[0]} %, yesterday's {published[1]} %" if published else ""
+            goals.append(
+                goal(f"{region}, carbon saved", saved["learned"], GOALS[region], " %", least=True, published=bar)
+            )
     titles = ("region", "g/kWh", "learned forecast", "yesterday's", "perfect", "study: perfect / yesterday's")
     yield from rows(titles, lines)
     yield from goals

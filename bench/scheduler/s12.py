@@ -8,6 +8,7 @@ Source of the shapes: kubernetes-sigs/kueue, test/performance/scheduler/configs/
 
 import asyncio
 import contextlib
+import gc
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.scheduler.tables import goal
+from sill.api.serving_life import YOUNG_MAX
 from sill.core.actors import PLATFORM
 from sill.core.clock import SystemClock
 from sill.engines.types import Capacity
@@ -84,6 +86,7 @@ LARGE = Shape(
 def measure(folder: Path) -> Iterator[str]:
     """Both shapes, one after the other."""
     del folder
+    gc.set_threshold(YOUNG_MAX)  # as the control plane's process does
     for shape in (BASELINE, LARGE):
         yield from asyncio.run(_measure(shape))
 
@@ -115,7 +118,13 @@ async def _measure(shape: Shape) -> list[str]:
         f"{shape.name}: {many:,} workloads of {queues:,} queues done in {took_s:.1f} s, {many / took_s:,.0f} a second "
         f"(Kueue's CI {shape.kueue_s:,.0f} s); submitted in {submitted_s:.1f} s; "
         f"{cpu_s / max(many, 1) * 1e3:.2f} ms of processor time each",
-        goal(f"{shape.name}, all done", took_s if many == len(runs) else LIMIT_S, shape.goal_s, " s"),
+        goal(
+            f"{shape.name}, all done",
+            took_s if many == len(runs) else LIMIT_S,
+            shape.goal_s,
+            " s",
+            published=f"Kueue {shape.kueue_s:,.0f} s",
+        ),
     ]
     for each in shape.classes:
         waits = sorted((run.started_us - run.created_us) / 1e6 for run in done if run.spec.priority == each.priority)

@@ -42,4 +42,4 @@ def measure(folder: Path) -> Iterator[str]:
         f"{JOBS:,} running, {JOBS:,} waiting: {len(stopped):,} stopped in one decision of {decided_s:.2f} s, "
         f"{started:,} started in their place, each report decided on by itself"
     )
-    yield goal(f"from the first decision to the last start (KAI {PUBLISHED_S:g} s)", took_s, 1, " s")
+    yield goal("from the first decision to the last start", took_s, 1, " s", published=f"KAI {PUBLISHED_S:g} s")

@@ -14,6 +14,8 @@ from sill.scheduler.simulation.traces import philly
 SEEDS = range(10)
 LARGE = 16
 AVERAGE_S, LARGE_S, P99_S, PREEMPTED = 12_000.0, 25_000.0, 80_000.0, 0.08
+PUBLISHED = ("FIFO + skip 93,008 s, EASY 214,747 s", "FIFO + skip 1,525,393 s, EASY 525,666 s")
+"""Baselines in the study this bench follows, with true run times: average wait, and that of large jobs."""
 BASELINES = ("fifo-skip", "sjf-skip", "sjf")
 
 
@@ -35,9 +37,15 @@ def measure(folder: Path) -> Iterator[str]:
         lines.append((f"{name} seed {seed}", *cells, f"{large[-1]:,.0f}"))
     yield from rows((*HEAD, f"wait >= {LARGE}"), lines)
     yield from sizes(reports[0])
-    yield goal(f"average wait, {len(SEEDS)} seeds", mean([each.wait_mean_s for each in reports]), AVERAGE_S, " s")
+    yield goal(
+        f"average wait, {len(SEEDS)} seeds",
+        mean([each.wait_mean_s for each in reports]),
+        AVERAGE_S,
+        " s",
+        published=PUBLISHED[0],
+    )
     yield goal("worst seed's average wait", max(each.wait_mean_s for each in reports), AVERAGE_S, " s")
-    yield goal(f"wait of jobs of {LARGE} GPUs and more", mean(large), LARGE_S, " s")
+    yield goal(f"wait of jobs of {LARGE} GPUs and more", mean(large), LARGE_S, " s", published=PUBLISHED[1])
     yield goal("worst seed's wait of those", max(large), LARGE_S, " s")
     yield goal("p99 wait, mean of seeds", mean([each.wait_p99_s for each in reports]), P99_S, " s")
     yield goal("preemptions per job", mean([each.preempted for each in reports]), PREEMPTED)

@@ -37,7 +37,13 @@ def measure(folder: Path) -> Iterator[str]:
             (cluster, *(f"{PUBLISHED[name][at]:.3f}" for name in PUBLISHED), f"{found:.3f}", f"{found - theirs:+.3f}")
         )
     yield from rows(("share of deadlines met", *(f"{name} (published)" for name in PUBLISHED), "ours", "more"), lines)
-    yield goal("workloads at or above ElasticFlow (of 10; the goal is of 11)", above, BEATEN, least=True)
+    yield goal(
+        "workloads at or above ElasticFlow (of 10; the goal is of 11)",
+        above,
+        BEATEN,
+        least=True,
+        published="ElasticFlow",
+    )
     yield goal("promised deadlines that were not kept", broken, 0)
 
 

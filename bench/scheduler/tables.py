@@ -59,9 +59,25 @@ def sizes(report: Report) -> Iterator[str]:
     yield from rows(titles, lines)
 
 
-def goal(what: str, value: float, limit: float, unit: str = "", *, least: bool = False) -> str:
-    """One line: the goal, what was measured, met or by how much not."""
+class Goal(str):
+    """The line that says whether a goal is met, which knows its cells for the table of all goals."""
+
+    cells: tuple[str, ...]
+
+
+TITLES = ("goal", "published", "asked for", "here", "")
+
+
+def goal(what: str, value: float, limit: float, unit: str = "", *, least: bool = False, published: str = "") -> Goal:
+    """One line: the goal, what was measured, met or by how much not.
+
+    Args:
+        least: the value is to be no lower than the limit; otherwise no higher.
+        published: what others came to, with its unit.
+    """
     is_met = value >= limit if least else value <= limit
-    away = "" if is_met else f" by {abs(value - limit):,.3g}{unit}"
-    sign = ">=" if least else "<="
-    return f"goal: {what} {sign} {limit:,.6g}{unit}: {value:,.6g}{unit} {'MET' if is_met else 'MISSED' + away}"
+    verdict = "MET" if is_met else f"MISSED by {abs(value - limit):,.3g}{unit}"
+    asked, here = f"{'>=' if least else '<='} {limit:,.6g}{unit}", f"{value:,.6g}{unit}"
+    line = Goal(f"goal: {what} {asked}: {here} {verdict}")
+    line.cells = (what, published, asked, here, verdict)
+    return line

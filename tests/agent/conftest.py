@@ -124,8 +124,11 @@ class StandIn:
                 gate_report=report,
             )
             return show(self.versions[number])
-        if parts[-1] == "model.onnx":
-            return httpx.Response(200, content=self.blobs[self.versions[int(parts[3])].spec.files["model.onnx"]])
+        if "files" in parts:
+            files = self.versions[int(parts[3])].spec.files
+            return httpx.Response(200, content=self.blobs[files["/".join(parts[5:])]])
+        if parts[2:3] == ["versions"]:
+            return show(self.versions[int(parts[3])])
         if not self.versions:
             raise NotFound("no model.")
         aliases = {"champion": self.champion} if self.champion else {}

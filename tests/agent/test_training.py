@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +15,7 @@ from sill.agent.data import class_names, make_split
 from sill.agent.platform import Platform
 from sill.agent.training import TrainingRun, reference_rows
 from sill.core.errors import InvalidValue, Refused
-from sill.models.types import VersionState
+from sill.models.types import VersionSpec, VersionState
 from sill.runs.training.types import Evaluation, TrainingSpec, Tune
 from sill.runs.types import RunState
 
@@ -114,6 +115,33 @@ def test_the_champion_is_judged_on_the_same_rows(
     assert evaluation.delta == pytest.approx(0, abs=1e-6)
     assert evaluation.delta_low == pytest.approx(0, abs=1e-6)
     assert all(part.incumbent_metric == pytest.approx(part.metric) for part in evaluation.slices)
+
+
+def test_a_champion_of_another_runtime_is_judged_on_the_same_rows(
+    platform: Platform, stand_in: StandIn, training: TrainingSpec, folder: Path, tmp_path: Path
+) -> None:
+    first = TrainingRun(platform, training, folder).execute()
+    features, classes = first.spec.signature.features, first.spec.signature.classes
+    rows = np.random.default_rng(0).normal(size=(60, len(features))).astype(np.float32)
+    stand_in.champion = 1
+    stand_in.versions[1] = replace(first, spec=boosted(first.spec, rows, stand_in))
+
+    evaluation = TrainingRun(platform, training, folder).execute().spec.evaluation
+
+    assert classes
+    assert evaluation.incumbent_version == 1
+    assert evaluation.delta is not None
+    assert evaluation.delta > 0
+
+
+def boosted(spec: VersionSpec, rows: "np.ndarray[Any, Any]", stand_in: StandIn) -> VersionSpec:
+    """The version with a file of XGBoost's instead: fitted to noise."""
+    import xgboost
+
+    labels = np.arange(len(rows)) % 2
+    made = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(rows, labels), 2)
+    stand_in.blobs["boosted"] = bytes(made.save_raw("ubj"))
+    return replace(spec, runtime="xgboost", files={"model.ubj": "boosted"})
 
 
 def test_a_model_trained_on_shifted_feedback_beats_the_champion(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.actors import PLATFORM, Actor
 from sill.core.clock import Ids, ManualClock
 from sill.core.errors import InvalidValue, NotFound
@@ -179,3 +180,15 @@ async def test_a_record_commits_with_its_transaction_or_not_at_all(database: Dat
 async def test_another_tenants_costs_are_not_found(costs: Costs) -> None:
     with pytest.raises(NotFound):
         await costs.report(Actor(id="t", scopes=frozenset({"*"}), projects=frozenset({"mine"})), "theirs")
+
+
+def test_a_kind_with_a_price_and_power_of_its_own_counts_with_them(tmp_path: Path) -> None:
+    kinds = (AcceleratorType(name="h200", price_usd_per_h=3.6, power_w=700), AcceleratorType(name="fpga"))
+    clock = ManualClock()
+    database = open_database(f"sqlite:///{tmp_path / 'a.db'}", clock)
+    costs = Costs(database, clock, Ids(clock), SETTINGS, accelerators=kinds, rapl=Rapl(tmp_path / "none"))
+    dear, plain, unknown = (costs.price(Usage(accelerator_s=3600, accelerator=name)) for name in ("h200", "fpga", ""))
+    database.close()
+
+    assert (dear.usd, dear.energy_wh) == (3.6, 700)
+    assert (plain.usd, plain.energy_wh) == (unknown.usd, unknown.energy_wh) == (SETTINGS.price_usd_per_gpu_h, 300)

@@ -108,6 +108,21 @@ async def test_replicas_are_replaced_without_a_failed_request(gateway: GatewayUn
 
 
 @pytest.mark.anyio
+@pytest.mark.slow
+async def test_replicas_are_replaced_though_the_control_plane_is_away(tmp_path: Path) -> None:
+    with gateway_in(tmp_path, GatewayUnderTest) as gateway:
+        before = set(gateway.process_ids())
+        gateway.control.kill()
+
+        def roll() -> None:
+            assert gateway.process is not None
+            gateway.process.send_signal(signal.SIGHUP)
+            gateway.until(lambda: len(gateway.process_ids()) == 2 and not before & set(gateway.process_ids()), 30)
+
+        assert list(await during(gateway, 6.0, roll)) == [200]
+
+
+@pytest.mark.anyio
 async def test_an_endpoint_unloaded_by_hand_is_so_in_every_replica_also_when_one_starts_again(
     gateway: GatewayUnderTest,
 ) -> None:

@@ -36,6 +36,12 @@ def build_host() -> Any:
 
 
 @pytest.fixture
+def at_work() -> Any:
+    """What lets the worker of a host run meanwhile."""
+    return host_module.working
+
+
+@pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[Any]:
     """Everything but the worker running."""
     built = host_module.build(tmp_path / "home")

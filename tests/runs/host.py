@@ -50,6 +50,7 @@ def build(
     database_url: str = "",
     artifact_roots: str = "",
     accelerators: str = "",
+    scheduler_policy: str = "local",
     engine: Engine | None = None,
 ) -> Host:
     """All parts, on SQLite in the home and with processes of this machine unless told otherwise. Call inside the event
@@ -62,12 +63,13 @@ def build(
         database_url=database_url,
         artifact_roots=artifact_roots,
         accelerators=accelerators,
+        scheduler_policy=scheduler_policy,
     )
     database = open_database(settings.database, clock)
     metadata.create_all(database.engine)
     log, ids, blobs, engine = Log(database), Ids(clock), open_blobs(settings), engine or LocalEngine(settings)
     governance = Governance(database, log, clock, ids, SecretBox(home / "master.key"), root_digest="0" * 64)
-    costs = Costs(database, clock, ids, settings)
+    costs = Costs(database, clock, ids, settings, accelerators=engine.capacity().types)
     runs = Runs(database, log, blobs, clock, ids, engine, costs, governance, settings)
     sweeper = Sweeper(database, blobs)
     return Host(

@@ -1,9 +1,9 @@
 """The listener, over real sockets: slow, greedy and malformed connections end, others do not notice."""
 
-import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import uvicorn
+import uvloop
 
 from sill.safety.gate import Gate, GateLimits
 from sill.safety.guarded import ListenerLimits
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.timeout(60)
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Reads the body and says how long it was."""
     size = 0
+    if scope["path"] == "/stands-still":
+        time.sleep(2 * LIMITS.head_seconds_max)  # noqa: ASYNC251 -- the whole server, as when the machine has no time
     if scope["path"] != "/unread":
         while True:
             message = await receive()
@@ -48,7 +51,7 @@ class Server:
         self._thread.start()
 
     def _run(self, listening: socket.socket) -> None:
-        asyncio.run(self._server.serve([listening]))
+        uvloop.run(self._server.serve([listening]))  # the loop of every process of ours that listens
         listening.close()
 
     def close(self) -> None:
@@ -98,6 +101,19 @@ def test_good_request_is_answered(server: Server) -> None:
     assert b"nosniff" in answer
     assert b"server:" not in answer
     assert b"\r\n5\r\n" not in answer.split(b"\r\n\r\n")[0]
+
+
+def test_a_request_that_came_in_time_is_answered_though_the_server_stood_still(server: Server) -> None:
+    request = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with server.connect() as connection, server.connect() as other:
+        connection.sendall(request)
+        while not connection.recv(65_536).endswith(b"\r\n0\r\n\r\n"):
+            pass
+        other.sendall(request.replace(b"/x", b"/stands-still"))
+        time.sleep(LIMITS.head_seconds_max / 2)
+        connection.sendall(request.replace(b"localhost", b"localhost\r\nConnection: close"))
+
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
 
 
 def test_connection_is_kept_for_the_next_request(server: Server) -> None:

@@ -1,16 +1,19 @@
 """Elastic gangs: a promised deadline is kept, room is shared by what it is worth, and fixed work comes first."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sill.scheduler.decide import decide
 from sill.scheduler.elastic import Wish, plan, sizes_of
 from sill.scheduler.policies import policy_named
 from sill.scheduler.replaying import replay
 from sill.scheduler.simulation.simulate import Simulation
 from sill.scheduler.simulation.traces import gpu_cluster
 from sill.scheduler.simulation.types import Outcome, Workload
-from sill.scheduler.types import Job, Resize
+from sill.scheduler.state import State
+from sill.scheduler.types import Job, Preempt, Resize, Start, Stopped, Submitted
 
 ELASTIC = policy_named("elastic")
 
@@ -139,3 +142,20 @@ def test_a_promised_deadline_is_always_kept(jobs: list[tuple[int, int, float]]) 
 
     assert outcome.left == 0
     assert all(ended_s[job.id] <= job.deadline_us / 1e6 + 1e-3 for job, _ in made if job.id in promised)
+
+
+def test_where_processes_cannot_change_their_number_a_gang_keeps_its_place_until_it_is_gone() -> None:
+    state = State(gpu_cluster(1), msgspec.structs.replace(ELASTIC, resizes_by_restart=True))
+    fixed = Job(id="fixed", accelerators=1, workers=4)
+
+    (alone,) = decide(state, Submitted(job=elastic("wide")), 0)
+    (stopped,) = decide(state, Submitted(job=fixed), 1_000_000)
+    both = decide(state, Stopped(job_id="wide", attempt=1), 2_000_000)
+
+    assert isinstance(alone, Start)
+    assert alone.slots[0].workers == 8
+    assert stopped == Preempt("wide", 1, "", "goes on with 4 workers instead of 8")
+    assert {action.job_id: action.slots[0].workers for action in both if isinstance(action, Start)} == {
+        "wide": 4,
+        "fixed": 4,
+    }

@@ -6,15 +6,13 @@ from typing import Any
 
 import msgspec
 
-from sill.agent.data import make_split, matrix
-from sill.agent.judging import RUNTIME, align
+from sill.agent.data import make_split
 from sill.agent.platform import Platform
 from sill.agent.recording import RunRecorder, write_json
+from sill.agent.registered import predictions
 from sill.core.values import Value
 from sill.runs.training.evaluate import HeldOut, evaluate
-from sill.runs.training.parity import answer
 from sill.runs.training.types import TrainingSpec
-from sill.runtimes.port import open_runtime
 
 
 class EvaluationTask(Value, frozen=True, kw_only=True):
@@ -28,14 +26,11 @@ def execute_evaluation(platform: Platform, task: Mapping[str, Any], _folder: Pat
     """Do a task of the kind `evaluate`: metrics on the run, and `evaluation.json` among its artifacts."""
     asked = msgspec.convert(task["evaluation"], EvaluationTask)
     spec = asked.training
-    runtime = open_runtime(RUNTIME, platform.model_file(spec.model, asked.version))
-    known = runtime.signature()
+    version = platform.version(spec.model, asked.version)
     table, _ = platform.training_set(spec.data)
     feedback = platform.feedback(spec.feedback) if spec.feedback else None
     split = make_split(spec, platform.view(spec.data), table, feedback)
-    predicted = answer(runtime, matrix(split.held.table, known.features or split.data.features))
-    if split.data.classes:
-        predicted = align(predicted, known.classes or split.data.classes, split.data.classes)
+    predicted = predictions(platform, version, split)
     columns = {
         name: split.held.table[name].to_pylist() for name in spec.slices if name in split.held.table.column_names
     }

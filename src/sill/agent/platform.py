@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sill.core.errors import Conflict, InvalidValue, NotFound, TooLarge
@@ -98,24 +99,29 @@ class Platform:
             return None
         return table if table.num_rows else None
 
-    def champion(self, model: str) -> tuple[int, bytes] | None:
-        """Version and file of the model that serves now, if any does; one that only MLflow's clients load is none."""
+    def champion(self, model: str) -> ModelVersion | None:
+        """The version that serves now, if any does; one that only MLflow's clients load is none."""
         try:
             known: RegisteredModel = self.client.call("GET", f"/projects/{{project}}/models/{model}", RegisteredModel)
         except NotFound:
             return None
-        version = known.aliases.get("champion", 0)
-        if not version:
+        number = known.aliases.get("champion", 0)
+        if not number:
             return None
-        try:
-            return version, self.model_file(model, version)
-        except NotFound:
-            return None
+        version = self.version(model, number)
+        return version if version.spec.files else None
 
-    def model_file(self, model: str, version: int) -> bytes:
-        """The model file of a version."""
-        path = f"/projects/{{project}}/models/{model}/versions/{version}/files/model.onnx"
-        return self.client.call("GET", path, bytes)
+    def version(self, model: str, number: int) -> ModelVersion:
+        """A registered version."""
+        return self.client.call("GET", f"/projects/{{project}}/models/{model}/versions/{number}", ModelVersion)
+
+    def model_files(self, version: ModelVersion, folder: Path) -> None:
+        """Put the files of a version into a folder, as its runtime finds them."""
+        path = f"/projects/{{project}}/models/{version.model}/versions/{version.version}/files"
+        for name in version.spec.files:
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(self.client.call("GET", f"{path}/{name}", bytes))
 
     def store_blob(self, data: bytes) -> str:
         """Store bytes; their digest."""
@@ -131,9 +137,8 @@ class Platform:
         """The newest version that this run has registered, if it has."""
         known: RegisteredModel = self.client.call("GET", f"/projects/{{project}}/models/{model}", RegisteredModel)
         for number in range(known.latest, max(0, known.latest - VERSIONS_LOOKED_AT_MAX), -1):
-            path = f"/projects/{{project}}/models/{model}/versions/{number}"
             try:
-                version: ModelVersion = self.client.call("GET", path, ModelVersion)
+                version = self.version(model, number)
             except NotFound:
                 continue
             if version.spec.run_id == self.run_id:

@@ -13,6 +13,7 @@ from sill.agent.judging import Judged, decided, judge
 from sill.agent.platform import Platform, as_params, now_us
 from sill.agent.provenance import packages, provenance, seed_everything
 from sill.agent.recording import RunRecorder, outputs_folder, write_json
+from sill.agent.registered import incumbent
 from sill.agent.search import Search, try_once
 from sill.core.addresses import Address
 from sill.core.errors import Conflict, Refused
@@ -55,9 +56,9 @@ class TrainingRun:
         if spec.tune is not None and spec.tune.space:
             params |= Search(self._platform, spec, spec.tune, self._folder).best(fit, split.data).params
         model = self._fit(fit, split, params)
-        champion = self._platform.champion(spec.model)
+        serving = incumbent(self._platform, spec.model, split)
         began = time.perf_counter()
-        judged = judge(spec, model, split, champion, inputs[0])
+        judged = judge(spec, model, split, serving, inputs[0])
         self._say_evaluation(judged, time.perf_counter() - began)
         version = self._register(judged, self._bundle(judged, split, model, params, inputs), params, inputs)
         self._platform.update(RunUpdate(inputs=inputs, outputs=(self._address("models", spec.model, version.version),)))

@@ -17,6 +17,7 @@ from sill.api.app import build_app
 from sill.api.home import lock_home, prepare_home
 from sill.api.inference_process import InferenceProcess
 from sill.api.services import Services, build_services
+from sill.api.serving_life import YOUNG_MAX
 from sill.core.clock import SystemClock
 from sill.core.errors import Conflict, Forbidden, InvalidValue, SillError
 from sill.core.settings import Settings, read_settings
@@ -60,6 +61,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     server = Announcing(config, services)
     try:
         gc.freeze()  # what start-up made lives as long as the process; the collector need not look at it again
+        gc.set_threshold(YOUNG_MAX)
         await server.serve(sockets=[listener])
     finally:
         services.inference.stop()

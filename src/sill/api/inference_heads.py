@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -167,11 +168,11 @@ async def read_body(receive: Receive) -> bytes | None:
     message: Message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         return bytes(message.get("body", b""))
-    pieces = []
+    whole = BytesIO()  # grows without a copy at the end
     while message["type"] == "http.request":
-        pieces.append(message.get("body", b""))
+        whole.write(message.get("body", b""))
         if not message.get("more_body", False):
-            return b"".join(pieces)
+            return whole.getvalue()
         message = await receive()
     return None
 

@@ -129,12 +129,16 @@ def _over(spans: Sequence[Span], until_s: float, most: float, field: str) -> lis
 
 
 def _waits(records: Sequence[Record], last_s: float) -> list[tuple[float, float]]:
-    """What part waited at most so long."""
+    """What part waited at most so long, as steps."""
     ordered = sorted(record.wait_s for record in records)
     if not ordered:
         return []
     places = dict.fromkeys(round(at * (len(ordered) - 1) / (POINTS - 1)) for at in range(POINTS))
-    return [(_long(ordered[place], last_s), (place + 1) / len(ordered)) for place in places]
+    found, part = [], 0.0
+    for place in places:
+        long = _long(ordered[place], last_s)
+        found += [(long, part), (long, part := (place + 1) / len(ordered))]
+    return found
 
 
 def _long(seconds: float, last_s: float) -> float:

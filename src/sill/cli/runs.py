@@ -51,6 +51,8 @@ def run(
     workers: Annotated[
         int, typer.Option(help="Processes started together, with RANK and WORLD_SIZE as torchrun sets them.")
     ] = 1,
+    workers_min: Annotated[int, typer.Option(help="With so few it runs too: it may be stopped and started anew.")] = 0,
+    workers_max: Annotated[int, typer.Option(help="With so many it runs too: it may be stopped and started anew.")] = 0,
     cpus: Annotated[float, typer.Option(help="CPU cores for each worker.")] = 1.0,
     memory: Annotated[int, typer.Option(help="Memory for each worker in MiB.")] = 512,
     gpus: Annotated[float, typer.Option(help="Accelerators for each worker: whole ones, or a part of one.")] = 0.0,
@@ -94,6 +96,8 @@ def run(
             accelerator_types=tuple(gpu_type),
             capabilities=tuple(capability),
             workers=workers,
+            workers_min=workers_min,
+            workers_max=workers_max,
         ),
         timeout_s=timeout,
         retries=retries,

@@ -168,4 +168,5 @@ def every_error() -> dict[str, type[SillError]]:
     def tree(kind: type[SillError]) -> list[type[SillError]]:
         return [kind, *(found for child in kind.__subclasses__() for found in tree(child))]
 
-    return {kind.code: kind for kind in tree(SillError)}
+    # Parents last: a subclass without a code of its own crosses as its parent.
+    return {kind.code: kind for kind in reversed(tree(SillError))}

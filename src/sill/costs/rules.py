@@ -5,6 +5,7 @@ Energy is modelled the way Cloud Carbon Footprint does: power that grows with th
 
 from collections.abc import Iterable
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.settings import Settings
 from sill.costs.types import Cost, Usage
 
@@ -14,7 +15,7 @@ WATTS_PER_CORE_MAX = 3.5
 WATTS_PER_GIB = 0.392
 """Source: Cloud Carbon Footprint methodology, memory coefficient (0.000392 kWh per GB-hour)."""
 WATTS_PER_ACCELERATOR = 300.0
-"""Full load of one accelerator; Source: board power of NVIDIA A100 (250 to 400 W) and H100 PCIe (350 W) data sheets."""
+"""Full load of one accelerator whose type has no power; Source: board power of NVIDIA A100 (250 to 400 W) and H100 PCIe (350 W) data sheets."""
 PUE = 1.135
 """Energy a data centre takes for each unit its machines take. Source: Cloud Carbon Footprint, PUE of AWS."""
 UNCERTAINTY_MODELLED = 0.5
@@ -27,22 +28,27 @@ MEASURED = "measured:rapl"
 NOTHING = "none"
 
 
-def price(usage: Usage, settings: Settings, *, measured_wh: float | None = None) -> Cost:
+def price(
+    usage: Usage, settings: Settings, *, measured_wh: float | None = None, accelerator: AcceleratorType | None = None
+) -> Cost:
     """What the use comes to.
 
     Args:
+        accelerator: what its accelerators are, where that is known: their own price and power count, if they have some.
         measured_wh: energy of CPU and memory by the machine's own meter; None where there is none. Accelerators are
             modelled in either case.
     """
     machine_wh = modelled_wh(usage) if measured_wh is None else measured_wh
-    energy_wh = machine_wh + usage.accelerator_s * WATTS_PER_ACCELERATOR / 3600
+    power_w = (accelerator.power_w if accelerator else 0.0) or WATTS_PER_ACCELERATOR
+    accelerator_usd_per_h = (accelerator.price_usd_per_h if accelerator else 0.0) or settings.price_usd_per_gpu_h
+    energy_wh = machine_wh + usage.accelerator_s * power_w / 3600
     is_measured = measured_wh is not None and not usage.accelerator_s
     return Cost(
         usage=usage,
         usd=(
             usage.cpu_s * settings.price_usd_per_cpu_h
             + usage.memory_gib_s * settings.price_usd_per_gib_h
-            + usage.accelerator_s * settings.price_usd_per_gpu_h
+            + usage.accelerator_s * accelerator_usd_per_h
         )
         / 3600,
         energy_wh=energy_wh,
@@ -79,7 +85,9 @@ def add(costs: Iterable[Cost]) -> Cost:
 def add_usage(usages: Iterable[Usage]) -> Usage:
     """The sum; of the memory peaks, the highest."""
     listed = list(usages)
+    kinds = {usage.accelerator for usage in listed if usage.accelerator_s}
     return Usage(
+        accelerator=kinds.pop() if len(kinds) == 1 else "",
         wall_s=sum(usage.wall_s for usage in listed),
         cpu_s=sum(usage.cpu_s for usage in listed),
         memory_gib_s=sum(usage.memory_gib_s for usage in listed),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from sill.core.accelerators import AcceleratorType
 from sill.core.actors import Actor
 from sill.core.clock import Clock, Ids
 from sill.core.errors import InvalidValue
@@ -19,22 +20,32 @@ class Costs:
     """Money, energy and carbon of everything that runs.
 
     Args:
+        accelerators: kinds of devices here, with their prices and power.
         rapl: the machine's energy meter; by default the one the kernel shows, if it does.
     """
 
     def __init__(
-        self, database: Database, clock: Clock, ids: Ids, settings: Settings, *, rapl: Rapl | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        ids: Ids,
+        settings: Settings,
+        *,
+        accelerators: Sequence[AcceleratorType] = (),
+        rapl: Rapl | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._ids = ids
         self._settings = settings
+        self._accelerators = {kind.name: kind for kind in accelerators}
         self._rapl = rapl or Rapl()
         self._rapl.sample_forever()
 
     def price(self, usage: Usage) -> Cost:
         """What the use comes to: energy measured where the machine can, modelled and labelled so where it cannot."""
-        return rules.price(usage, self._settings, measured_wh=self._rapl.wh(usage.cpu_s))
+        kind = self._accelerators.get(usage.accelerator)
+        return rules.price(usage, self._settings, measured_wh=self._rapl.wh(usage.cpu_s), accelerator=kind)
 
     def record(self, tx: Tx, project: str, kind: str, subject: str, usage: Usage, predictions: int = 0) -> MeterRecord:
         """Price a use and keep it, in the transaction of whoever ended it.

@@ -11,6 +11,8 @@ class Usage(Value, frozen=True, kw_only=True):
     memory_gib_s: float = 0.0
     accelerator_s: float = 0.0
     memory_bytes_max: int = 0
+    accelerator: str = ""
+    """Type of those accelerators; empty where it is not known, or there were several."""
 
 
 class Cost(Value, frozen=True, kw_only=True):

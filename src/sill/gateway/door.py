@@ -5,6 +5,7 @@ A request is taken apart and written anew, so that no two readers of it can disa
 
 import asyncio
 from functools import partial
+from io import BytesIO
 
 import msgspec
 
@@ -26,6 +27,8 @@ OWN_FIELDS = frozenset(
 """Not handed on: they are between two ends of one connection, or for the gateway."""
 ODD = frozenset({b"expect", b"connection", b"transfer-encoding", b"content-encoding"})
 REPOSITORY = "/v2/repository/models/"
+JOINED_BYTES = 1024 * 1024
+"""Copied in one turn of the event loop."""
 
 
 class Door:
@@ -49,13 +52,14 @@ class Door:
             return
         fields = dict(scope["headers"])
         head = head_of(scope, len(body))
+        content = await _joined(head, body)
         seconds, is_repeatable = _seconds(fields), _is_repeatable(fields)
         target = path.encode()
         if path.startswith(REPOSITORY) and path.endswith(("/load", "/unload")):
-            answers = await asyncio.gather(*(self._ask_one(number, head + body) for number in self._numbers()))
+            answers = await asyncio.gather(*(self._ask_one(number, content) for number in self._numbers()))
             answer = max(answers, key=lambda one: one[9:12], default=b"")
         else:
-            answer = await self._ask(head + body, target, is_repeatable, scope["method"] == "HEAD", seconds)
+            answer = await self._ask(content, target, is_repeatable, scope["method"] == "HEAD", seconds)
         await _send_answer(send, answer)
         is_plain = scope["method"] == "POST" and b"content-length" in fields and not ODD & fields.keys()
         if self.heads is not None and HEAD in scope and is_plain and answer[9:12] == b"200":
@@ -137,12 +141,19 @@ def _settle(told: "asyncio.Future[bytes]", answer: bytes) -> None:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    pieces = []
+    whole = BytesIO()  # grows without a copy at the end
     while (message := await receive())["type"] == "http.request":
-        pieces.append(message.get("body", b""))
+        whole.write(message.get("body", b""))
         if not message.get("more_body", False):
-            return b"".join(pieces)
+            return whole.getvalue()
     return None
+
+
+async def _joined(head: bytes, body: bytes) -> bytes:
+    """Both in one piece. Joining lets go of the interpreter where there is much to copy."""
+    if len(body) <= JOINED_BYTES:
+        return head + body
+    return await asyncio.to_thread(b"".join, (head, body))
 
 
 async def _send_answer(send: Send, answer: bytes) -> None:

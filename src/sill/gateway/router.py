@@ -183,6 +183,8 @@ class Router:
             self.eject(replica, why, is_lost=True)  # nobody listens there: the next probe would find the same
         if ask.is_done:
             return
+        if not is_stale:  # one that hangs up on everybody would have the fewest, and get all
+            replica.health.answered(asyncio.get_running_loop().time(), is_fault=True)
         if connection in ask.connections:
             ask.connections.remove(connection)
         if ask.connections:

@@ -16,6 +16,8 @@ HEAD_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 512 * 1024 * 1024
 OWN_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
 """Why a connection could not be opened, without the replica being to blame for it."""
+SHORTAGE_S, PAUSE_S = 1.0, 0.02
+"""How long one of those is waited for to end."""
 MEAN_WEIGHT = 0.05
 """Weight of the newest answer in the moving mean of latency."""
 
@@ -116,20 +118,32 @@ class Replica:
         self.latency_s += MEAN_WEIGHT * (seconds - self.latency_s)
 
     async def _open_and_ask(self, asking: Asking) -> None:
-        loop = asyncio.get_running_loop()
         connection = Connection(self)
         self._busy.add(connection)
         try:
-            if callable(self._address):
-                await loop.create_unix_connection(lambda: connection, self._address())
-            else:
-                await loop.create_connection(lambda: connection, *self._address)
+            await self._open(connection)
         except OSError as closed:
             connection.is_unreachable = closed.errno not in OWN_SHORTAGES
             self.release(connection, is_reusable=False)
             asking.broken(connection, f"it cannot be reached: {closed}", is_stale=False)
             return
         connection.ask(asking)
+
+    async def _open(self, connection: "Connection") -> None:
+        """Connect; what this side is short of is waited for."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + SHORTAGE_S
+        while True:
+            try:
+                if callable(self._address):
+                    await loop.create_unix_connection(lambda: connection, self._address())
+                else:
+                    await loop.create_connection(lambda: connection, *self._address)
+                return
+            except OSError as short:
+                if short.errno not in OWN_SHORTAGES or loop.time() >= until_s:
+                    raise
+            await asyncio.sleep(PAUSE_S)
 
 
 class Connection(asyncio.Protocol):

@@ -10,19 +10,19 @@ import asyncio
 import msgspec
 
 from sill.core.clock import Clock, iso
-from sill.core.values import Value
 from sill.costs.types import Usage
 from sill.engines.types import Capacity
 from sill.queues.rules import in_force, next_change_us, own_queue, queue_of, under_maintenance
 from sill.queues.types import Declared
 from sill.runs import following, rules
 from sill.runs.budgets import Refusal
+from sill.runs.decisions import Decision, Stop, given_to
 from sill.runs.jobs import NODE, cluster_of, job_of, resources_of, running_of
 from sill.runs.prices import PriceBook
 from sill.runs.shadow import Shadow
 from sill.runs.spending import Meters, Spending
 from sill.runs.store import RUNS
-from sill.runs.types import Resources, Run, RunSpec, RunState
+from sill.runs.types import Given, Resources, Run, RunSpec, RunState
 from sill.scheduler.rules import Scheduler
 from sill.scheduler.types import (
     Ended,
@@ -49,28 +49,6 @@ NOTES_S = 0.5
 POSSIBLE_MAX = 10_000
 ROUNDS_MAX = 100
 """A decision looks again when a budget held back what it chose, so many times at most."""
-
-
-class Stop(Value, frozen=True):
-    """A running run that is to be stopped: it waits again until then, or is over."""
-
-    project: str
-    run_id: str
-    reason: str
-    until_us: int
-    is_end: bool = False
-
-
-class Decision(Value, frozen=True):
-    """What to do now: (project, id) of runs to start, runs to stop, and waiting runs that are over (with why)."""
-
-    starts: list[tuple[str, str]]
-    stops: list[Stop]
-    ends: list[Stop]
-    version: str
-    """Of the declarations it was made on."""
-    given: dict[str, tuple[str, tuple[int, ...]]]
-    """Accelerator type and devices of those starts that need some, by id of the run."""
 
 
 class Board:
@@ -167,8 +145,8 @@ class Board:
         now_us = self._clock.now_us()
         if self._changes_us and self._changes_us <= now_us:
             self._declare(self._declared)
-        starts: list[tuple[str, str]] = []
-        given: dict[str, tuple[str, tuple[int, ...]]] = {}
+        starts: dict[str, str] = {}
+        given: dict[str, Given] = {}
         stops: list[Stop] = []
         ends: list[Stop] = []
         if self.shadow is not None:
@@ -177,15 +155,21 @@ class Board:
             was_held = False
             for each in self._scheduler.decide(now_us):
                 project = self._projects[each.job_id]
-                if isinstance(each, Preempt):
-                    stops.append(Stop(project, each.job_id, f"it was stopped: it {each.reason} {each.for_job}", 1))
+                if isinstance(each, Preempt) and starts.pop(
+                    each.job_id, ""
+                ):  # chosen a moment ago, it runs nowhere yet
+                    was_held = True
+                    self._take(Stopped(job_id=each.job_id, attempt=each.attempt))
+                elif isinstance(each, Preempt):
+                    why = f"it was stopped: it {each.reason} {each.for_job}".rstrip()
+                    stops.append(Stop(project, each.job_id, why, 1))
                 elif isinstance(each, Start):
                     refusal = self._spending.refusal(each.job_id)
                     if refusal is None:
                         self._attempts[each.job_id] = 0  # until it is committed
-                        starts.append((project, each.job_id))
+                        starts[each.job_id] = project
                         if each.accelerator:
-                            given[each.job_id] = each.accelerator, each.slots[0].devices
+                            given[each.job_id] = given_to(each)
                         continue
                     was_held = True
                     self._hold(each.job_id, refusal)
@@ -194,8 +178,9 @@ class Board:
             if not was_held:
                 break
         if self.shadow is not None:
-            self.shadow.compare({run_id for _, run_id in starts}, {each.run_id for each in stops}, now_us)
-        return Decision(starts, [*stops, *self._passing()], ends, self._declared.version, given)
+            self.shadow.compare(set(starts), {each.run_id for each in stops}, now_us)
+        chosen = [(project, run_id) for run_id, project in starts.items()]
+        return Decision(chosen, [*stops, *self._passing()], ends, self._declared.version, given)
 
     def started(self, run: Run) -> None:
         """The start of an attempt was committed."""

@@ -97,6 +97,7 @@ class Budgets:
                         cpu_s=needs.cpus * workers,
                         memory_gib_s=needs.memory_bytes * workers / GIB,
                         accelerator_s=needs.accelerators * workers,
+                        accelerator=needs.accelerator_types[0] if needs.accelerator_types else "",
                     )
                 )
             )

@@ -10,7 +10,7 @@ from sill.core.actors import PLATFORM
 from sill.core.errors import SillError
 from sill.core.names import shorten
 from sill.core.values import Value
-from sill.costs.types import Usage
+from sill.costs.rules import add
 from sill.engines.types import EngineStatus, Reporting
 from sill.runs import rules, store
 from sill.runs.sampling import SystemMetrics
@@ -81,10 +81,11 @@ class Finisher:
                 artifact_store.keep(tx, now.project, now.id, file)
             if end.refused:
                 tracking.log(tx, now.project, now.id, Batch(tags={REFUSED_TAG: end.refused}))
-            usage = Usage(**msgspec.structs.asdict(end.status.usage))
+            usage = rules.used(now, end.status)
             uses.append((now.project, "run", now.id, usage))
+            cost = costs.price(usage) if now.cost is None else add((now.cost, costs.price(usage)))
             after = rules.after_attempt(now, end.status, tx.now_us)
-            changes.append((now, msgspec.structs.replace(after, cost=costs.price(after.usage))))
+            changes.append((now, msgspec.structs.replace(after, cost=cost)))
         costs.record_many(tx, uses)
         store.keep_all_ended(tx, changes, PLATFORM.id)
 

@@ -11,6 +11,8 @@ from sill.runs.types import Resources, Run
 from sill.scheduler.types import Cluster, Job, Node, Running, Slot
 
 NODE = "local"
+RESTART_S = 30.0
+"""What it costs to stop a gang at a checkpoint and to start it with another number of workers: a guess, to grow seldom."""
 
 
 def cluster_of(capacity: Capacity) -> Cluster:
@@ -44,6 +46,9 @@ def job_of(run: Run, queue: str) -> Job:
         accelerators=needs.accelerators,
         types=needs.accelerator_types,
         capabilities=needs.capabilities,
+        min_workers=needs.workers_min,
+        max_workers=needs.workers_max,
+        restart_s=RESTART_S,
         level="node",
         priority=run.spec.priority,
         submitted_us=run.created_us,
@@ -60,7 +65,7 @@ def running_of(run: Run, queue: str, devices: Mapping[str, int]) -> Running:
     Args:
         devices: of the machine, by type.
     """
-    job, workers = job_of(run, queue), run.spec.resources.workers
+    job, workers = job_of(run, queue), run.workers or run.spec.resources.workers
     accelerator = run.accelerator if job.accelerators else ""
     if any(index >= devices.get(accelerator, 0) for index in run.devices) or (job.accelerators and not run.devices):
         job, accelerator = msgspec.structs.replace(job, accelerators=0.0, types=(), capabilities=()), ""

@@ -31,7 +31,7 @@ def start_spec(run: Run, token: str, settings: Settings) -> StartSpec:
         env={**QUIET, **_seed(spec.seed), **spec.env, **_place(run, token, settings)},
         redact=(token,),
         task=spec.task,
-        workers=spec.resources.workers,
+        workers=run.workers or spec.resources.workers,
         cpus=spec.resources.cpus,
         memory_bytes=spec.resources.memory_bytes,
         accelerators=spec.resources.accelerators,

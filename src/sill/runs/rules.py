@@ -9,10 +9,11 @@ from sill.core.actors import Actor
 from sill.core.addresses import parse_address
 from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound
 from sill.core.names import check_name, shorten
+from sill.costs.rules import add_usage
 from sill.costs.types import Usage
 from sill.engines.types import EngineStatus, Life
 from sill.runs.tracking.rules import PARAM_LENGTH_MAX, PARAMS_MAX, TAG_LENGTH_MAX, TAGS_MAX, check_texts
-from sill.runs.types import EXTERNAL, Resources, Run, RunSpec, RunState
+from sill.runs.types import EXTERNAL, Given, Resources, Run, RunSpec, RunState
 
 KINDS = ("command", "train", "trial", "ingest", "evaluate", "step", "pipeline")
 LABEL_LENGTH_MAX = 250
@@ -106,6 +107,15 @@ def check_resources(resources: Resources) -> None:
     _check_range("resources.memory_bytes", resources.memory_bytes, MEMORY_BYTES_MIN, 2**60)
     _check_range("resources.accelerators", resources.accelerators, 0, 100_000)
     _check_range("resources.workers", resources.workers, 1, WORKERS_MAX)
+    least, most = resources.workers_min or resources.workers, resources.workers_max or resources.workers
+    _check_range("resources.workers_min", least, 1, resources.workers)
+    _check_range("resources.workers_max", most, resources.workers, WORKERS_MAX)
+    if least < most and not resources.accelerators:
+        raise InvalidValue(
+            f"{least} to {most} workers without accelerators: gangs are resized to the devices there are.",
+            fix="Ask for accelerators, or for a fixed number of workers.",
+            field="resources.workers_max",
+        )
     for field in ("accelerator_types", "capabilities"):
         names = getattr(resources, field)
         if len(names) > NAMES_MAX:
@@ -135,22 +145,24 @@ def check_may_delete(run: Run) -> None:
         raise Conflict(f"run {run.id} is {run.state}; only runs that are over can be deleted.", fix="Cancel it.")
 
 
-def started(run: Run, handle: str, host: str, now_us: int, accelerator: str = "", devices: tuple[int, ...] = ()) -> Run:
-    """The run, running, with the devices it was given.
+def started(run: Run, handle: str, host: str, now_us: int, given: Given | None = None) -> Run:
+    """The run, running, with the devices and workers it was given.
 
     Raises:
         Conflict: it does not wait any more.
     """
     if run.state is not RunState.QUEUED:
         raise Conflict(f"run {run.id} is {run.state}, it cannot be started.", fix="Look at it again.")
+    given = given or Given()
     return msgspec.structs.replace(
         run,
         state=RunState.RUNNING,
         reason="",
         handle=handle,
         host=host,
-        accelerator=accelerator,
-        devices=devices,
+        accelerator=given.accelerator,
+        devices=given.devices,
+        workers=given.workers,
         started_us=run.started_us or now_us,
         attempt_us=now_us,
         not_before_us=0,
@@ -158,10 +170,16 @@ def started(run: Run, handle: str, host: str, now_us: int, accelerator: str = ""
     )
 
 
+def used(run: Run, status: EngineStatus) -> Usage:
+    """What its attempt has used, of the devices it was given."""
+    return Usage(**msgspec.structs.asdict(status.usage), accelerator=run.accelerator)
+
+
 def after_attempt(run: Run, status: EngineStatus, now_us: int) -> Run:
     """The run after its attempt ended: over, or queued again for the next attempt, with use and reason."""
-    used = add_usage(run.usage, Usage(**msgspec.structs.asdict(status.usage)))
-    ended = msgspec.structs.replace(run, usage=used, exit_code=status.exit_code, ended_us=now_us)
+    ended = msgspec.structs.replace(
+        run, usage=add_usage((run.usage, used(run, status))), exit_code=status.exit_code, ended_us=now_us
+    )
     if run.is_stopping:
         return msgspec.structs.replace(ended, state=RunState.CANCELLED, is_stopping=False)
     if status.life is Life.ENDED and status.cause == "exit" and status.exit_code == 0:
@@ -242,17 +260,6 @@ def why_ended(status: EngineStatus) -> str:
 def backoff_s(attempt: int) -> float:
     """Seconds between a failed attempt and the next: 1, 2, 4 … at most 300."""
     return min(BACKOFF_S * 2.0 ** (attempt - 1), BACKOFF_S_MAX)
-
-
-def add_usage(first: Usage, second: Usage) -> Usage:
-    """Use of two attempts together."""
-    return Usage(
-        wall_s=first.wall_s + second.wall_s,
-        cpu_s=first.cpu_s + second.cpu_s,
-        memory_gib_s=first.memory_gib_s + second.memory_gib_s,
-        accelerator_s=first.accelerator_s + second.accelerator_s,
-        memory_bytes_max=max(first.memory_bytes_max, second.memory_bytes_max),
-    )
 
 
 def training_of(spec: RunSpec) -> str:

@@ -118,4 +118,5 @@ class Spending:
 
 def _needs(job: Job) -> Resources:
     """What the job asks for, in the runs' words."""
-    return Resources(cpus=job.cpus, memory_bytes=job.memory_bytes, accelerators=job.accelerators, workers=job.workers)
+    workers = max(job.workers, job.max_workers)
+    return Resources(cpus=job.cpus, memory_bytes=job.memory_bytes, accelerators=job.accelerators, workers=workers)

@@ -18,7 +18,7 @@ from sill.engines.types import EngineStatus, Life, Machine, Reporting
 from sill.governance.lineage import add_edge
 from sill.queues.service import version
 from sill.runs import rules, store
-from sill.runs.board import Decision, Stop
+from sill.runs.decisions import Decision, Stop
 from sill.runs.launch import start_spec, token_seconds
 from sill.runs.service import Runs
 from sill.runs.store import RUNS
@@ -107,8 +107,8 @@ class Starter:
         for now in RUNS.find_many(tx.connection, chosen).values():
             if now.state is not RunState.QUEUED:
                 continue  # somebody cancelled it, or another control plane was first
-            handle, given = self._engine.handle(now.id, now.attempt), decision.given.get(now.id, ("", ()))
-            going = rules.started(now, handle, machine.host, tx.now_us, *given)
+            handle, given = self._engine.handle(now.id, now.attempt), decision.given.get(now.id)
+            going = rules.started(now, handle, machine.host, tx.now_us, given)
             changes.append((now, msgspec.structs.replace(going, provenance=_known(now, machine))))
             _link(tx, going)
             tx.emit("run.started", now.project, now.id, PLATFORM.id, **store.facts(now), attempt=now.attempt)

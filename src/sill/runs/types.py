@@ -58,6 +58,17 @@ class Resources(Value, frozen=True, kw_only=True):
     capabilities: tuple[str, ...] = ()
     """What the devices must have, such as `bf16`."""
     workers: int = 1
+    workers_min: int = 0
+    workers_max: int = 0
+    """With so few, or so many, it runs too (0: as `workers`): it may be stopped and started again with another number."""
+
+
+class Given(Value, frozen=True, kw_only=True):
+    """What an attempt gets of the machine: accelerator type, devices of it, and workers (0: as many as it asked for)."""
+
+    accelerator: str = ""
+    devices: tuple[int, ...] = ()
+    workers: int = 0
 
 
 class RunSpec(Value, frozen=True, kw_only=True):
@@ -150,6 +161,8 @@ class Run(Value, frozen=True, kw_only=True):
     """Kind of the devices this attempt was given."""
     devices: tuple[int, ...] = ()
     """Which of that kind, worker after worker."""
+    workers: int = 0
+    """How many processes this attempt was given, if not as many as it asked for."""
     provenance: Provenance = Provenance()
     usage: Usage = Usage()
     cost: Cost | None = None

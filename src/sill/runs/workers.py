@@ -12,11 +12,8 @@ import os
 from collections.abc import Coroutine
 from typing import Any
 
-import msgspec
-
-from sill.costs.types import Usage
 from sill.engines.types import EngineStatus, Life, Reporting
-from sill.runs import store
+from sill.runs import rules, store
 from sill.runs.ending import Finisher
 from sill.runs.sampling import EVERY_S, SystemMetrics
 from sill.runs.service import Runs
@@ -192,7 +189,7 @@ class RunWorker:
                 await self._starter.launch(run)  # we were killed between the commit and the start
         elif status.life is Life.ALIVE:
             self._expect_end(run.handle)
-            self._runs.board.note_use(run.id, Usage(**msgspec.structs.asdict(status.usage)))
+            self._runs.board.note_use(run.id, rules.used(run, status))
             if run.is_stopping or run.put_off_us:
                 await asyncio.to_thread(self._engine.stop, run.handle, STOP_GRACE_S)
         else:

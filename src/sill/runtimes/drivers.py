@@ -22,6 +22,10 @@ Files = Callable[[str], AbstractContextManager[BinaryIO]]
 T = TypeVar("T")
 
 
+class WorkerDied(Unavailable):
+    """The process that a model answers in ended while it was asked; a fresh one is there for the next question."""
+
+
 @runtime_checkable
 class Runtime(Protocol):
     """Makes one model answer. `infer` may be called from several threads at once."""

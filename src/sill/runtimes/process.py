@@ -11,7 +11,7 @@ from typing import Any
 
 from sill.core.errors import InvalidValue, NotFound, Refused, SillError, TooLarge, Unavailable
 from sill.runtimes import wire
-from sill.runtimes.drivers import loaded
+from sill.runtimes.drivers import WorkerDied, loaded
 from sill.runtimes.nursery import MEMORY_BYTES_MAX, Order, nursery_of
 from sill.runtimes.types import Signature
 
@@ -72,7 +72,8 @@ class WorkerRuntime:
         """See `Runtime.infer`. One question at a time; others wait.
 
         Raises:
-            Unavailable: the worker died of this question, or took longer than `ANSWER_S_MAX`.
+            WorkerDied: it died while it was asked, of this question or not.
+            Unavailable: it took longer than `ANSWER_S_MAX`.
         """
         with self._lock:
             self._ready()
@@ -192,7 +193,7 @@ class WorkerRuntime:
         text = f"the model's worker died ({how}) at {doing}."
         if doing == "load":
             return Refused(text, fix="The file or its code is not sound: export it again.")
-        return Unavailable(text, fix="Send another input; the model is up again.")
+        return WorkerDied(text, fix="Send another input; the model is up again.")
 
     def _end(self) -> None:
         """End the worker, whatever it does."""

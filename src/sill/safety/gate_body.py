@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from sill.core.clock import Clock
 from sill.core.errors import InvalidValue, SillError, TooLarge
 from sill.safety.gate_rules import GateLimits, Head
 from sill.safety.limits import Reservation
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
+"""Inflated in one turn of the event loop."""
 RATIO_FREE_BYTES = 1024**2
 PIECE_BYTES_EXPECTED = 4_096
 
@@ -69,6 +71,7 @@ class Body:
                     return message
                 inflater.feed(message.get("body", b""))
                 continue
+            await anyio.lowlevel.checkpoint()
             piece = inflater.next_piece()
             if not piece and not inflater.has_input and self.is_complete:
                 inflater.finish()

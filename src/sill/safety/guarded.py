@@ -1,7 +1,6 @@
 """One HTTP/1.1 connection whose slow, greedy or malformed requests end: uvicorn's protocol with a clock and counters."""
 
 import asyncio
-import select
 from collections import OrderedDict
 from typing import Any
 
@@ -93,6 +92,7 @@ class Guarded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = self._head_count = self._chunks = self._body_bytes = 0
+        self._is_chunked = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_count += 1
@@ -101,6 +101,7 @@ class Guarded(HttpToolsProtocol):
             # Also for trailers, which uvicorn keeps in the same list. httptools turns this into a parser error.
             self._refuse(HeadersTooLarge("the request has too many headers, or too large ones."))
             raise ValueError("too many headers")
+        self._is_chunked = self._is_chunked or name.lower() == b"transfer-encoding"
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -135,16 +136,6 @@ class Guarded(HttpToolsProtocol):
         # A pipelined request may be under way already; its head was in time.
         if self.cycle.response_complete and not self.transport.is_closing():
             self._await_head()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Called when nothing came for a while. What came while this process stood still is read first: the loop looks at
-        its timers before it looks at what lies unread, and a client whose request is in time is not hung up on."""
-        if self._has_unread():
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-        else:
-            super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
         """Called when the server is told to end."""
@@ -193,20 +184,7 @@ class Guarded(HttpToolsProtocol):
             self._idle.add(self.client[0], self)
 
     def _head_is_late(self) -> None:
-        """A head that was begun long ago is late whatever lies unread; one that only comes now is not."""
-        if not self._silent_bytes and self._has_unread():
-            self._await_head()
-        else:
-            self.transport.close()
-
-    def _has_unread(self) -> bool:
-        """True if the client has sent what this process has not read."""
-        file = self.transport.get_extra_info("socket")
-        if file is None or self.transport.is_closing():
-            return False
-        unread = select.poll()
-        unread.register(file.fileno(), select.POLLIN | select.POLLRDHUP)
-        return [event for _, event in unread.poll(0)] == [select.POLLIN]
+        self.transport.close()
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

@@ -245,11 +245,12 @@ class _Pass:
             heap = self._lines[leaf.number] = [(*line.waiting[0][0], line) for line in lines]
             heapify(heap)
         while heap:
-            *_, number, line = heap[0]
+            first = heap[0]
+            line = first[5]
             if not line.waiting:
                 heappop(heap)
-            elif line.waiting[0][1].number != number:
-                heapreplace(heap, (*line.waiting[0][0], line))
+            elif (rank := line.waiting[0][0])[4] != first[4]:  # another job is its first by now
+                heapreplace(heap, (*rank, line))
             elif not line.need.is_blocked and line.barred is None:
                 return line
             elif self.state.policy.strict or leaf.spec.strict:

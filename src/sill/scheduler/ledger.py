@@ -154,13 +154,8 @@ class Ledger:
         machine.jobs[job_id] = None
         if not milli:
             return ()
-        free = machine.devices[accelerator]
-        given = devices or pick_devices(free, workers, milli)
-        share = min(milli, MILLI)
-        before = best_part(free) if milli < MILLI else 0
-        for device in given:
-            free[device] -= share
-        self._move_devices(machine, accelerator, before, milli < MILLI)
+        given = devices or pick_devices(machine.devices[accelerator], workers, milli)
+        self._move_devices(machine, accelerator, given, -min(milli, MILLI))
         return given
 
     def release(
@@ -180,12 +175,7 @@ class Ledger:
         self._move_plain(machine, cpus * workers, memory * workers)
         if not milli:
             return
-        free = machine.devices[accelerator]
-        share = min(milli, MILLI)
-        before = best_part(free) if milli < MILLI else 0
-        for device in devices:
-            free[device] += share
-        self._move_devices(machine, accelerator, before, milli < MILLI)
+        self._move_devices(machine, accelerator, devices, min(milli, MILLI))
 
     def _set_up(self, index: int) -> None:
         self.up |= 1 << index
@@ -270,11 +260,14 @@ class Ledger:
             if step != machine.memory_step:
                 machine.memory_step = _mark(self._memory, machine.memory_step, step, bit)
 
-    def _move_devices(self, machine: Machine, accelerator: str, part_before: int, is_part: bool) -> None:
-        """Bring the sets up to date after devices of one node changed."""
-        free = machine.devices[accelerator]
+    def _move_devices(self, machine: Machine, accelerator: str, devices: tuple[int, ...], milli: int) -> None:
+        """So many thousandths of each of these devices are free now that were not, or the other way round."""
+        free, sets, bit = machine.devices[accelerator], self.devices[accelerator], machine.bit
+        is_part = -MILLI < milli < MILLI
+        part_before = best_part(free) if is_part else 0
+        for device in devices:
+            free[device] += milli
         before, now = machine.whole[accelerator], free.count(MILLI)
-        sets, bit = self.devices[accelerator], machine.bit
         if now != before:
             machine.whole[accelerator] = now
             exact = sets.exact
@@ -283,9 +276,7 @@ class Ledger:
             if self.levels:
                 self._changed.setdefault(accelerator, set()).add(machine.index)
         if is_part:
-            part_now = best_part(free)
-            for part in range(min(part_before, part_now) + 1, max(part_before, part_now) + 1):
-                sets.parts[part] ^= bit
+            _mark(sets.parts, part_before + 1, best_part(free) + 1, bit)
 
 
 def bits(mask: int) -> Iterator[int]:

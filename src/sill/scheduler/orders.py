@@ -12,6 +12,7 @@ from sill.core.errors import NotFound
 from sill.scheduler.critical import CriticalFirst
 from sill.scheduler.entries import Entry
 from sill.scheduler.prediction import BIN_RATIO, BINS, Predictor, RunTimes, bin_of
+from sill.scheduler.rounds import Rounds, finish_time, max_min
 from sill.scheduler.survival import GROUP_MIN, ages_by_group, expected_lengths
 
 LAS_THRESHOLD_S = 3_250.0
@@ -219,4 +220,6 @@ ORDERS: dict[str, Callable[[Predictor], Order]] = {
     "mlfq": lambda predictor: Levels(tuple(MLFQ_FIRST_S * 2**power for power in range(24)), by_service=True),
     "gittins": Gittins,
     "critical": CriticalFirst,
+    "max_min": lambda predictor: Rounds(predictor, max_min),
+    "finish_time": lambda predictor: Rounds(predictor, finish_time),
 }

@@ -288,9 +288,9 @@ def _least_whole(ledger: Ledger, need: Need, accelerator: str, avoid: int) -> in
     for exact in devices.exact[need.milli // MILLI :]:
         mask = exact & usable
         if mask and not has_all:
-            index = lowest(mask)
-            if ledger.fits(index, need.cpus, need.memory, accelerator, need.milli):
-                return index
+            machine = ledger.machines[lowest(mask)]
+            if machine.cpus_free >= need.cpus and machine.memory_free >= need.memory:
+                return machine.index
             has_all = ledger.with_room(need.cpus, need.memory, accelerator, need.milli)
             if not has_all:
                 return -1

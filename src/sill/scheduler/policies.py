@@ -47,6 +47,8 @@ _ALL = (
     Policy(name="mlfq", order="mlfq", fair=False, preempts=True),
     Policy(name="gittins", order="gittins", fair=False, preempts=True, margin=0.4),
     Policy(name="critical", order="critical", fair=False, preempts=True, margin=0.3),
+    Policy(name="gavel", order="max_min", fair=False, preempts=True),
+    Policy(name="themis", order="finish_time", fair=False, preempts=True),
     Policy(name="elastic", order="edf", fair=False, elastic=True),
     Policy(name="drf"),
     _DRAIN,

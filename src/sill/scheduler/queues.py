@@ -24,8 +24,8 @@ class QueueNode:
     """One queue of the tree as it stands: what it may take and what it holds."""
 
     __slots__ = (
-        *("band", "borrow", "ceiling", "children", "claimed", "decayed", "decayed_us", "drawn", "guarantee"),
-        *("half_life_s", "held", "kept", "limits", "number", "own_kept", "parent", "promises", "spec", "used"),
+        *("band", "borrow", "bounds", "ceiling", "children", "claimed", "decayed", "decayed_us", "drawn"),
+        *("guarantee", "half_life_s", "held", "kept", "limits", "number", "own_kept", "parent", "promises", "spec", "used"),
         *("waiting", "weight"),
     )
 
@@ -50,6 +50,8 @@ class QueueNode:
         """The same without what queues below hold of their own: what was taken out of this queue's pool."""
         self.limits: tuple[tuple[int, float], ...] = ()
         """(resource, the lower of ceiling and guarantee with what may be borrowed), where either is declared."""
+        self.bounds: tuple[tuple[QueueNode, int, float], ...] = ()
+        """The limits of it and of all above, its own first: (queue, resource, limit)."""
         self.promises: tuple[tuple[int, int], ...] = ()
         """(resource, amount) of its guarantee."""
         self.decayed = 0.0
@@ -126,13 +128,10 @@ class Tree:
 
     def over(self, node: QueueNode, amounts: Amounts) -> tuple[QueueNode, int] | None:
         """The queue and the resource whose limit forbids it to take this now, or None."""
-        at: QueueNode | None = node
-        while at is not None and at.parent is not None:
-            for resource, limit in at.limits:
-                amount = amounts[resource]
-                if amount and at.used[resource] + amount > limit:
-                    return at, resource
-            at = at.parent
+        for at, resource, limit in node.bounds:
+            amount = amounts[resource]
+            if amount and at.used[resource] + amount > limit:
+                return at, resource
         for resource, amount in enumerate(amounts) if self.keeps else ():
             if amount and self._free_of_promises(node, resource) < amount:
                 return self.root, resource
@@ -264,6 +263,7 @@ class Tree:
         self.has_promises = any(node.promises for node in self.by_name.values())
         for node in (self.root, *self.by_name.values()):
             node.used, node.drawn = [0] * len(node.used), [0] * len(node.used)
+            node.bounds = tuple((at, *limit) for at in self.path(node) for limit in at.limits)
         for node, used in leaves:
             self._move(node, tuple(used), node.decayed_us)
 

@@ -54,6 +54,7 @@ class Scheduler:
 
     def __init__(self, cluster: Cluster, policy: str | Policy = "local", queues: tuple[Queue, ...] = ()) -> None:
         chosen = policy_named(policy) if isinstance(policy, str) else policy
+        chosen = msgspec.structs.replace(chosen, resizes_by_restart=True)  # what it decides about are processes
         self.state = State(cluster, chosen, queues)
         self._possible = Possible(cluster, chosen, queues)
         self._forecaster = Forecaster()

@@ -21,7 +21,7 @@ class Site(Value, frozen=True, kw_only=True):
     latency_ms: float = 0.0
 
 
-class Node(Value, frozen=True, kw_only=True):
+class Node(Value, frozen=True, kw_only=True, gc=False):
     """One machine. `domains` names where it stands, outermost first, one name for each of `Cluster.levels`."""
 
     name: str

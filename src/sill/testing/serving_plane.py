@@ -65,7 +65,13 @@ Served = TypeVar("Served", bound="InferenceUnderTest")
 
 
 class InferenceUnderTest:
-    """The real process, `python -m sill.api.inference`."""
+    """The real process, `python -m sill.api.inference`.
+
+    Attributes:
+        up_s: how long it may take to be ready.
+    """
+
+    up_s = UP_S
 
     def __init__(self, home: Path, control: ControlStandIn) -> None:
         self.home = home
@@ -100,7 +106,7 @@ class InferenceUnderTest:
 
     def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-m", "sill.api.inference"], env=self.environment)
-        self.until(self.is_ready)
+        self.until(self.is_ready, self.up_s)
 
     def is_ready(self) -> bool:
         try:

@@ -34,6 +34,9 @@ class Arrival(Value, frozen=True, kw_only=True):
     runtime_s: float
     cpus: float = 1.0
     workers: int = 1
+    workers_min: int = 0
+    workers_max: int = 0
+    accelerators: float = 0.0
     priority: int = 0
     preemptible: bool = False
 
@@ -43,7 +46,14 @@ class Arrival(Value, frozen=True, kw_only=True):
             name=self.name,
             command=("true",),
             env={RUNTIME: repr(self.runtime_s)},
-            resources=Resources(cpus=self.cpus, memory_bytes=1024**2, workers=self.workers),
+            resources=Resources(
+                cpus=self.cpus,
+                memory_bytes=1024**2,
+                accelerators=self.accelerators,
+                workers=self.workers,
+                workers_min=self.workers_min,
+                workers_max=self.workers_max,
+            ),
             priority=self.priority,
             preemptible=self.preemptible,
         )
@@ -64,10 +74,18 @@ class Daemon:
         self.database.close()
 
 
-def open_daemon(home: Path, clock: Clock, engine: FakeEngine, database_url: str = "") -> Daemon:
+def open_daemon(
+    home: Path, clock: Clock, engine: FakeEngine, database_url: str = "", scheduler_policy: str = "local"
+) -> Daemon:
     """All parts, on SQLite in the home unless told otherwise. Call it inside the event loop."""
     capacity = engine.capacity()
-    settings = Settings(home=home, cpus=capacity.cpus, memory_bytes=capacity.memory_bytes, database_url=database_url)
+    settings = Settings(
+        home=home,
+        cpus=capacity.cpus,
+        memory_bytes=capacity.memory_bytes,
+        database_url=database_url,
+        scheduler_policy=scheduler_policy,
+    )
     database = open_database(settings.database, clock)
     metadata.create_all(database.engine)
     log, ids, blobs = Log(database), Ids(clock), open_blobs(settings)

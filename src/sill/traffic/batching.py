@@ -1,20 +1,23 @@
 """Answers together what arrived together. No timer: a batch is what one turn of the event loop brought.
 
 At low load nothing waits; at high load batches fill by themselves, and every tenant gets its turn. A cheap model runs
-on the loop's own thread, a dear one in lanes of one thread each. The same queue serves every protocol: who asks says
-what is to be called with the answer. Source of the idea: Little's law.
+on the loop's own thread, a dear one in lanes of one thread each, unless one asks alone. The same queue serves every
+protocol: who asks says what is to be called with the answer. Source of the idea: Little's law.
 """
 
 import asyncio
 import logging
-import os
+import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from sill.core.errors import SillError, Unavailable
+from sill.runtimes.port import WorkerDied
 from sill.traffic.admission import INTERACTIVE, Admission, batch_rows
+from sill.traffic.asking_again import Again
+from sill.traffic.company import Company
+from sill.traffic.lanes import LANES_MAX, Lanes
 from sill.traffic.queueing import FairQueue
 from sill.traffic.statistics import Statistics
 from sill.traffic.tensors import Question
@@ -26,16 +29,29 @@ HELD_MAX = 256
 INLINE_MS_MAX = 0.5
 """A model whose single row takes less is run on the loop's own thread: a hand-over would cost more."""
 INLINE_BATCH_MS_MAX = 5.0
-"""A batch expected to take longer is handed to a lane all the same, so that others are not kept waiting."""
+"""What is expected to take longer is handed to a lane all the same, so that others are not kept waiting."""
 CPU_LOOK_EVERY = 16
 """Every so manieth batch is asked what CPU it took, by a clock that costs as much as a small model; the rest by proportion."""
-LANES_MAX = max(1, os.cpu_count() or 1)
 
 _log = logging.getLogger("sill.inference")
+
+_EVERYBODY = Company(time.monotonic)
+"""A process has one event loop, and its thread is every model's."""
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Finish = Callable[[Mapping[str, Any], int], dict[str, Any]]
 Outcomes = list[tuple[list[Waiting], Answered | SillError]]
+
+
+class Batch:
+    """What is answered together, and those whose time ran out before it was their turn."""
+
+    __slots__ = ("late", "rows", "waiting")
+
+    def __init__(self, waiting: list[Waiting], rows: int, late: list[Waiting]) -> None:
+        self.waiting = waiting
+        self.rows = rows
+        self.late = late
 
 
 class Batcher:
@@ -47,10 +63,18 @@ class Batcher:
         row_ms: what one row takes, as measured; decides whether it runs on the loop's thread.
         batch_row_ms: what one more row of a batch takes; decides how long a batch may be there.
         can_batch: false if answers of the model were seen to depend on their neighbours.
+        company: of all whom the loop serves.
     """
 
     def __init__(
-        self, run: Run, finish: Finish, *, row_ms: float, batch_row_ms: float | None = None, can_batch: bool
+        self,
+        run: Run,
+        finish: Finish,
+        *,
+        row_ms: float,
+        batch_row_ms: float | None = None,
+        can_batch: bool,
+        company: Company = _EVERYBODY,
     ) -> None:
         self._run = run
         self._finish = finish
@@ -58,12 +82,16 @@ class Batcher:
         self._more_ms = row_ms if batch_row_ms is None else batch_row_ms
         self.rows_max = batch_rows(self._row_ms, self._more_ms, BATCH_ROWS_MAX) if can_batch else 1
         self._queue = FairQueue()
-        self._running_rows = 0
+        self._again = Again()
+        self._company = company
+        self._running = self._running_rows = 0
         self._asked = 0
         self._cpu_share = 1.0
         self._is_scheduled = False
         self._wake: Callable[[], None] | None = None
-        self._lanes: set[asyncio.Future[Outcomes]] = set()
+        self._lock = threading.Lock()
+        """Held by whoever touches the queue: lanes take from it too."""
+        self._lanes = Lanes(self._lock, self._take, self._answer_batch, self._told)
         self.admission = Admission(self._row_ms, self._more_ms, self.rows_max, LANES_MAX)
         self.statistics = Statistics()
 
@@ -82,7 +110,7 @@ class Batcher:
     @property
     def is_idle(self) -> bool:
         """True while nothing waits and nothing runs."""
-        return not self._queue.requests and not self._lanes
+        return not self._queue.requests and not self._running
 
     def hold(self, wake: Callable[[], None]) -> None:
         """From now on only queue: the model is not there. `wake` is called when somebody asks, once until `release`."""
@@ -97,14 +125,17 @@ class Batcher:
 
     def refuse_all(self, error: SillError) -> None:
         """Tell everybody who waits that there is no answer; the next who asks calls `wake` again."""
-        every = self._queue.take_every()
+        with self._lock:
+            every = self._queue.take_every()
         self._is_scheduled = False
         for one in every:
             one.refuse(error)
 
     def expire(self, error: SillError) -> None:
         """Tell those who were held past their deadline."""
-        for one in self._queue.take_late(time.monotonic()):
+        with self._lock:
+            late = self._queue.take_late(time.monotonic())
+        for one in late:
             one.refuse(error)
 
     def submit(
@@ -129,8 +160,10 @@ class Batcher:
         queue = self._queue
         if queue.rows + self._running_rows >= self.admission.rows_free or self._wake is not None:
             self._admit(waiting, tenant, priority)
-        queue.put(waiting, tenant, priority)
-        if not self._is_scheduled and len(self._lanes) < LANES_MAX:
+        with self._lock:
+            queue.put(waiting, tenant, priority)
+        self._company.came += 1
+        if not self._is_scheduled and self._lanes.busy < LANES_MAX:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
@@ -180,45 +213,74 @@ class Batcher:
             self._wake()  # it stays scheduled: there is no further turn until the model is there
             return
         self._is_scheduled = False
-        while self._queue.requests and len(self._lanes) < LANES_MAX:
-            batch, rows, late = self._queue.take(self._rows_now(), time.monotonic())
-            for one in late:
-                one.refuse(deadline_passed())
-            if not batch:
-                continue
-            self._running_rows += rows
-            if self._runs_inline(rows):
-                self._settle(self._answer(batch, rows))
-                self._running_rows -= rows
-                continue
-            lane = asyncio.get_running_loop().run_in_executor(None, self._answer, batch, rows)
-            self._lanes.add(lane)
-            lane.add_done_callback(partial(self._lane_is_free, rows))
+        while self._lanes.busy < LANES_MAX:
+            with self._lock:
+                batch = self._take()
+            if batch is None:
+                return
+            if self._runs_inline(batch.rows) or self._is_alone(batch):
+                self._told(batch, self._answer_batch(batch))
+            else:
+                self._lanes.start(batch)
+
+    def _take(self) -> Batch | None:
+        """The next batch; None if nobody waits. With the lock."""
+        late: list[Waiting] = []
+        waiting: list[Waiting] = []
+        rows = 0
+        while self._queue.requests and not waiting:
+            waiting, rows, passed = self._queue.take(self._rows_now(), time.monotonic())
+            late += passed
+        if not waiting and not late:
+            return None
+        self._running += 1
+        self._running_rows += rows
+        return Batch(waiting, rows, late)
 
     def _rows_now(self) -> int:
         """Rows of the next batch. Dear ones are shared out among the free lanes, or one would have all and the rest none."""
         if self._row_ms <= INLINE_MS_MAX:
             return self.rows_max
-        free = LANES_MAX - len(self._lanes)
+        free = max(LANES_MAX - self._running, 1)
         return min(self.rows_max, -(-self._queue.rows // free))
 
-    def _lane_is_free(self, rows: int, lane: asyncio.Future[Outcomes]) -> None:
-        self._lanes.discard(lane)
-        self._running_rows -= rows
-        self._turn()  # first, so that the lane does not stand still while answers are written
-        if not lane.cancelled():  # as everything is when the loop ends
-            self._settle(lane.result())
+    def _told(self, batch: Batch, outcomes: Outcomes) -> None:
+        """Tell everybody of a batch. On the loop's thread."""
+        with self._lock:
+            self._running -= 1
+            self._running_rows -= batch.rows
+        for one in batch.late:
+            one.refuse(deadline_passed())
+        self._settle(outcomes)
 
     def _runs_inline(self, rows: int) -> bool:
         return self._row_ms <= INLINE_MS_MAX and self._row_ms + self._more_ms * (rows - 1) <= INLINE_BATCH_MS_MAX
 
-    def _answer(self, batch: list[Waiting], rows: int) -> Outcomes:
-        """Who was answered together, and what. If a batch fails, each is asked alone: a bad one harms nobody else."""
+    def _is_alone(self, batch: Batch) -> bool:
+        """Whether a request may have the loop's thread although its model is dear: nobody else needs it."""
+        if len(batch.waiting) > 1 or self._lanes.busy or self._queue.requests or not self._company.is_away:
+            return False
+        if self.admission.batch_s(batch.rows) * self.admission.slowness * 1e3 > INLINE_BATCH_MS_MAX:
+            return False
+        self._company.look()
+        return True
+
+    def _answer_batch(self, batch: Batch) -> Outcomes:
+        return self._answer(batch.waiting, batch.rows) if batch.waiting else []
+
+    def _answer(self, batch: list[Waiting], rows: int, *, is_second: bool = False) -> Outcomes:
+        """Who was answered together, and what. If a batch fails, each is asked alone: a bad one harms nobody else.
+
+        Who was alone when the model's process died is asked once more; who killed it twice fails (`is_second`).
+        """
         try:
             return [(batch, self._ask(batch, rows))]
         except Exception as refused:  # whatever the model raises concerns this input, never the server
             if len(batch) > 1:
-                return [outcome for one in batch for outcome in self._answer([one], one.rows)]
+                is_second = is_second or isinstance(refused, WorkerDied)
+                return [done for one in batch for done in self._answer([one], one.rows, is_second=is_second)]
+            if not is_second and self._again.may(refused, batch[0].deadline_s):
+                return self._answer(batch, rows, is_second=True)
             return [(batch, refused if isinstance(refused, SillError) else _failed(refused))]
 
     def _ask(self, batch: list[Waiting], rows: int) -> Answered:

@@ -1,7 +1,7 @@
 """Request rows as lake columns, and back: which column holds what. Who writes the table is left to `service`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -52,8 +52,8 @@ def to_arrow(rows: Sequence[RequestRow], *, with_features: bool = True) -> Any:
         texts = [msgspec.json.encode(row.features).decode() for row in rows]
         columns["features_json"] = pa.array(texts, pa.string())
         return pa.table(columns)
-    for name in dict.fromkeys(name for row in rows for name in row.features):
-        columns.setdefault(feature_column(name), _column([row.features.get(name) for row in rows]))
+    for name, values in _by_feature(rows):
+        columns.setdefault(feature_column(name), _column(values))
     return pa.table(columns)
 
 
@@ -109,9 +109,21 @@ def no_feedback(label: str) -> Any:
     )
 
 
-def _column(values: list[float | str | None]) -> Any:
+def _column(values: Sequence[float | str | None]) -> Any:
+    """Numbers; or texts, if there is one among them."""
     import pyarrow as pa
 
-    if any(isinstance(value, str) for value in values):
+    try:
+        return pa.array(values, pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
-    return pa.array([None if value is None else float(value) for value in values], pa.float64())
+
+
+def _by_feature(rows: Sequence[RequestRow]) -> Iterator[tuple[str, Sequence[float | str | None]]]:
+    """The values of each feature that occurs, by row; None where a row has none."""
+    names = tuple(rows[0].features) if rows else ()
+    if all(tuple(row.features) == names for row in rows):
+        yield from zip(names, zip(*[row.features.values() for row in rows], strict=True), strict=True)
+        return
+    for name in dict.fromkeys(name for row in rows for name in row.features):
+        yield name, [row.features.get(name) for row in rows]

@@ -16,8 +16,12 @@ FLUSH_ROWS_MAX = 100
 """Rows written at a time: so long may a request wait for the interpreter."""
 WRITING_SHARE_MAX = 0.2
 """The part of the time that is spent on writing rows, at most."""
-SHIP_S = 0.5
-"""The shortest time between two batches: each becomes a commit of the lake."""
+SHIP_S, SHIP_S_MAX = 0.5, 2.0
+"""The shortest time between two batches, each of which becomes a commit of the lake; and the longest by
+`SHIPPING_SHARE_MAX`. What waits meanwhile is on disk."""
+SHIPPING_SHARE_MAX = 0.04
+"""The part of the time that the control plane is asked to spend on batches: a commit costs it the same however many rows
+it has, and it may share the processors with the models."""
 RETRY_S, RETRY_S_MAX = 0.5, 10.0
 
 _log = logging.getLogger("sill.inference")
@@ -100,14 +104,21 @@ class Shipping:
             self._spooled.clear()
             try:
                 while found := await asyncio.to_thread(self._spool.next):
+                    started_s = time.monotonic()
                     await self._deliver(*found)
                     retry_s = RETRY_S
-                    await asyncio.sleep(SHIP_S)
+                    await asyncio.sleep(self._pause_s(time.monotonic() - started_s))
             except (SillError, OSError) as broken:
                 _log.info("rows wait for the control plane: %s", broken)
                 self._spooled.set()
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, RETRY_S_MAX)
+
+    def _pause_s(self, took_s: float) -> float:
+        """Until the next batch, after one that took so long."""
+        if self._spool.has_full:
+            return SHIP_S
+        return min(max(took_s * (1.0 / SHIPPING_SHARE_MAX - 1.0), SHIP_S), SHIP_S_MAX)
 
     async def _deliver(self, segment: str, batch: bytes) -> None:
         """Post one segment and forget it; one that can never be taken is given up, so that others follow."""

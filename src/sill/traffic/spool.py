@@ -89,6 +89,11 @@ class Spool:
         """Bytes that wait."""
         return sum(self._sizes.values())
 
+    @property
+    def has_full(self) -> bool:
+        """Whether a segment that takes no more rows waits."""
+        return len(self._sizes) > (self._open is not None)
+
     def _begin(self) -> Path:
         self._open = self._folder / f"{self._ids.new('seg')}{OPEN}"
         self._open_rows = 0

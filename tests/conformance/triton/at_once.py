@@ -15,7 +15,7 @@ def ask_at_once(module, url, cases, asked):
             async def ask(case):
                 async with limit:
                     answer = await client.infer(case.model, **asked(case))
-                return case, answer.as_numpy("output")
+                return case, answer.as_numpy(case.wanted)
 
             return await asyncio.gather(*(ask(case) for case in cases))
 

@@ -48,6 +48,9 @@ class Case(NamedTuple):
     is_plain: bool
     """JSON or typed contents, not binary data."""
     array: np.ndarray
+    given: str = "INPUT0"
+    wanted: str = "output"
+    """Names of the input and of the output that is asked for."""
 
 
 def every_case(*, is_core, plain=(False, True)):

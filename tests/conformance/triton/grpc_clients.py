@@ -11,9 +11,9 @@ from at_once import ask_at_once
 
 def inputs_of(module, case):
     """The input, and the output that is wanted, in tritonclient's form."""
-    given = module.InferInput("INPUT0", list(case.shape), case.datatype)
+    given = module.InferInput(case.given, list(case.shape), case.datatype)
     given.set_data_from_numpy(case.array)
-    return {"inputs": [given], "outputs": [module.InferRequestedOutput("output")]}
+    return {"inputs": [given], "outputs": [module.InferRequestedOutput(case.wanted)]}
 
 
 def headers_of(token):
@@ -29,7 +29,7 @@ def run_grpc(url, token, cases):
             answer = client.infer(
                 case.model, **inputs_of(module, case), headers=headers_of(token), compression_algorithm=packing
             )
-            yield case, answer.as_numpy("output")
+            yield case, answer.as_numpy(case.wanted)
 
 
 def run_grpc_stream(url, token, cases):
@@ -46,7 +46,7 @@ def run_grpc_stream(url, token, cases):
             if error is not None:
                 raise error
             assert answer.get_response().id == str(number)
-            yield case, answer.as_numpy("output")
+            yield case, answer.as_numpy(case.wanted)
         client.stop_stream()
 
 
@@ -69,7 +69,7 @@ def run_grpc_aio_stream(url, token, cases):
             async for answer, error in client.stream_infer(requests(), headers=headers_of(token)):
                 if error is not None:
                     raise error
-                found.append((cases[len(found)], answer.as_numpy("output")))
+                found.append((cases[len(found)], answer.as_numpy(cases[len(found)].wanted)))
                 if len(found) == len(cases):
                     break
         return found
@@ -84,7 +84,7 @@ def run_kserve_grpc(url, token, cases):
         client = InferenceGRPCClient(url, channel_args=[("grpc.max_receive_message_length", -1)])
         found = []
         for case in cases:
-            given = InferInput("INPUT0", list(case.shape), case.datatype)
+            given = InferInput(case.given, list(case.shape), case.datatype)
             given.set_data_from_numpy(case.array, binary_data=not case.is_plain)
             wanted = InferRequest(model_name=case.model, infer_inputs=[given])
             answer = await client.infer(wanted, headers=tuple(headers_of(token).items()))

@@ -7,9 +7,9 @@ from at_once import ask_at_once
 
 def inputs_of(module, case):
     """The input, and the output that is wanted, in tritonclient's form."""
-    given = module.InferInput("INPUT0", list(case.shape), case.datatype)
+    given = module.InferInput(case.given, list(case.shape), case.datatype)
     given.set_data_from_numpy(case.array, binary_data=not case.is_plain)
-    return {"inputs": [given], "outputs": [module.InferRequestedOutput("output", binary_data=not case.is_plain)]}
+    return {"inputs": [given], "outputs": [module.InferRequestedOutput(case.wanted, binary_data=not case.is_plain)]}
 
 
 def headers_of(token):
@@ -31,7 +31,7 @@ def run_http(url, token, cases):
                 request_compression_algorithm=packing,
                 response_compression_algorithm=packing,
             )
-            yield case, answer.as_numpy("output")
+            yield case, answer.as_numpy(case.wanted)
 
 
 def run_gevent(url, token, cases):
@@ -44,7 +44,7 @@ def run_gevent(url, token, cases):
             for case in cases
         ]
         for case, answer in waiting:
-            yield case, answer.get_result(timeout=60).as_numpy("output")
+            yield case, answer.get_result(timeout=60).as_numpy(case.wanted)
 
 
 def run_aio(url, token, cases):
@@ -60,7 +60,7 @@ def run_kserve(url, token, cases):
         client = InferenceRESTClient(RESTConfig(protocol="v2", timeout=60))
         found = []
         for case in cases:
-            given = InferInput("INPUT0", list(case.shape), case.datatype)
+            given = InferInput(case.given, list(case.shape), case.datatype)
             given.set_data_from_numpy(case.array, binary_data=not case.is_plain)
             wanted = InferRequest(
                 model_name=case.model, infer_inputs=[given], parameters={"binary_data_output": not case.is_plain}

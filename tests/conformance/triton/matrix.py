@@ -6,24 +6,8 @@ python matrix.py core|whole HTTP_ADDRESS GRPC_ADDRESS TOKEN CLIENT ...
 import json
 import sys
 
-import grpc_clients
-import http_clients
 from cases import every_case, same
-
-HTTP = {
-    "http": http_clients.run_http,
-    "gevent": http_clients.run_gevent,
-    "aio": http_clients.run_aio,
-    "kserve": http_clients.run_kserve,
-}
-GRPC = {
-    "grpc": grpc_clients.run_grpc,
-    "grpc-stream": grpc_clients.run_grpc_stream,
-    "grpc-aio": grpc_clients.run_grpc_aio,
-    "grpc-aio-stream": grpc_clients.run_grpc_aio_stream,
-    "kserve-grpc": grpc_clients.run_kserve_grpc,
-}
-RAW_ONLY = ("grpc", "grpc-stream", "grpc-aio", "grpc-aio-stream")
+from every_client import GRPC, HTTP, RAW_ONLY
 
 
 def main(part, http_url, grpc_url, token, *clients):

@@ -9,6 +9,7 @@ import logging
 from struct import Struct
 from typing import Any
 
+from sill.protocols.grpc.assembling import PREFIX_BYTES
 from sill.protocols.grpc.control import PING_BYTES, PRIORITY_BYTES, Controlled
 from sill.protocols.grpc.frames import (
     ACK,
@@ -44,7 +45,7 @@ from sill.protocols.grpc.heads import MalformedHead
 from sill.protocols.grpc.known_heads import BlockInPieces, KnownHeads
 from sill.protocols.grpc.port import House
 from sill.protocols.grpc.status import CallError, Status
-from sill.protocols.grpc.stream import PREFIX_BYTES, Stream
+from sill.protocols.grpc.stream import Stream
 
 _MESSAGE_HEAD = Struct(">BL")
 

@@ -1,6 +1,8 @@
 """Messages that were packed by gzip or deflate, and packing them. What comes out of a few bytes is bounded."""
 
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 
 from sill.protocols.grpc.limits import GrpcLimits
 from sill.protocols.grpc.status import CallError, Status
@@ -9,27 +11,36 @@ from sill.safety.gate_body import RATIO_FREE_BYTES
 _WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 PACKED_BYTES_MIN = 1_024
 """Smaller answers are not worth packing: they fit one packet."""
+SLICE_BYTES, PIECE_BYTES = 16 * 1024, 256 * 1024
+"""Taken in, and taken out, at a time."""
+UNPACKER = ThreadPoolExecutor(1, "sill-unpack")
+"""Where messages of unary calls are unpacked that are longer than `UNPACKED_HERE_BYTES`: it lets go of the interpreter."""
+UNPACKED_HERE_BYTES = 4 * 1024
 
 
 def unpack(content: bytes, coding: str, limits: GrpcLimits) -> bytes:
-    """What was packed.
+    """What was packed. It is taken out piece by piece, so that a bomb is known for one early.
 
     Raises:
         CallError: it is damaged, was not said to be packed, or holds more than a message may, or than its size allows.
     """
-    bytes_max = min(limits.message_bytes_max, max(RATIO_FREE_BYTES, int(limits.ratio_max * len(content))))
     if coding not in _WBITS:
         raise CallError(Status.INTERNAL, "a message is said to be packed, and grpc-encoding does not say how.")
-    unpacker = zlib.decompressobj(_WBITS[coding])
+    unpacker, found, at = zlib.decompressobj(_WBITS[coding]), BytesIO(), 0
     try:
-        found = unpacker.decompress(content, bytes_max + 1)
+        while at < len(content) and not unpacker.eof:
+            left, at = content[at : at + SLICE_BYTES], at + SLICE_BYTES
+            while left and not unpacker.eof:
+                found.write(unpacker.decompress(left, PIECE_BYTES))
+                left = unpacker.unconsumed_tail
+                by_ratio = max(RATIO_FREE_BYTES, int(limits.ratio_max * min(at, len(content))))
+                if found.tell() > min(limits.message_bytes_max, by_ratio):
+                    raise too_large(min(limits.message_bytes_max, by_ratio))
     except zlib.error as damaged:
         raise CallError(Status.INTERNAL, f"a message packed by {coding} is damaged.") from damaged
-    if len(found) > bytes_max:
-        raise too_large(bytes_max)
-    if not unpacker.eof or unpacker.unused_data:
+    if not unpacker.eof or unpacker.unused_data or at < len(content):
         raise CallError(Status.INTERNAL, f"a message packed by {coding} is damaged.")
-    return found
+    return found.getvalue()
 
 
 def pack(content: bytes, coding: str) -> bytes:

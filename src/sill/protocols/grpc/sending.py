@@ -5,6 +5,7 @@ from struct import Struct
 from typing import Any
 
 from sill.core.errors import SillError
+from sill.protocols.grpc.assembling import PREFIX_BYTES
 from sill.protocols.grpc.frames import (
     DATA,
     ENABLE_PUSH,
@@ -30,7 +31,7 @@ from sill.protocols.grpc.meter import Meter
 from sill.protocols.grpc.packing import too_large
 from sill.protocols.grpc.port import House
 from sill.protocols.grpc.status import Status, percent_encoded
-from sill.protocols.grpc.stream import PREFIX_BYTES, Piece, Stream
+from sill.protocols.grpc.stream import Piece, Stream
 from sill.safety.limits import Reservation
 
 SMALL_BYTES = 256

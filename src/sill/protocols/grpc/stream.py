@@ -5,16 +5,14 @@ from collections import deque
 from typing import Any, Protocol
 
 from sill.core.errors import SillError
+from sill.protocols.grpc.assembling import Assembly
 from sill.protocols.grpc.frames import Code, StreamFault
 from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.limits import GrpcLimits
-from sill.protocols.grpc.packing import PACKED_BYTES_MIN, pack, too_large, unpack
+from sill.protocols.grpc.packing import PACKED_BYTES_MIN, UNPACKED_HERE_BYTES, UNPACKER, pack, unpack
 from sill.protocols.grpc.port import House
 from sill.protocols.grpc.status import CallError, Status, call_error
 from sill.safety.limits import Reservation
-
-PREFIX_BYTES = 5
-"""In front of each message: whether it is packed, and its length in four bytes."""
 
 Piece = bytes | memoryview
 """Of what waits to be sent."""
@@ -26,6 +24,10 @@ class Wire(Protocol):
     house: House
     limits: GrpcLimits
     window_out_initial: int
+
+    def fail(self, stream: "Stream", raised: Exception) -> None:
+        """Whatever happened becomes the call's status."""
+        ...
 
     def give_window(self, stream_id: int, more: int) -> None:
         """So many more bytes may be sent to us."""
@@ -54,15 +56,15 @@ class Stream:
     """
 
     __slots__ = (
-        "_buffer",
-        "_buffered",
         "_connection",
+        "_incoming",
+        "_is_packed",
         "_memory",
-        "_needed",
         "_owed",
         "_pending",
         "_pending_bytes",
         "_room",
+        "_whole",
         "began_tick",
         "has_answer",
         "has_ended",
@@ -90,9 +92,9 @@ class Stream:
         self.began_tick: int = connection.house.tick
         self.messages = 0
         self.waiting: deque[tuple[Piece, bool]] | None = None
-        self._buffer: list[bytes] = []
-        self._buffered = 0
-        self._needed = 0
+        self._incoming: Assembly | None = None
+        self._whole: bytes | None = None
+        self._is_packed = False
         self._owed = 0
         self._pending = 0
         self._pending_bytes = 0
@@ -120,8 +122,7 @@ class Stream:
         self._owed += counted
         if content:
             self._keep(content)
-        while not self.is_over and self._buffered >= max(self._needed, PREFIX_BYTES):
-            self._take_message()
+        self._take_messages()
         if is_last and not self.is_over:
             self.ended()
         elif not self.is_over:
@@ -131,20 +132,41 @@ class Stream:
         """The client sends no more."""
         self.has_ended = True
         self._owed = 0
-        if self._buffered:
+        if self._incoming is not None and self._incoming.size:
             raise CallError(Status.INTERNAL, "the call ends within a message.")
         if self.head.method.is_streaming:
             self.head.method.half_closed(self)
-        elif self.messages == 0:
+            return
+        content, self._whole = self._whole, None
+        if content is None:
             raise CallError(Status.INTERNAL, "a unary call holds one message, and none came.")
+        if self._is_packed:
+            self._unpack_elsewhere(content)
         else:
-            content, self._buffer = self._buffer[0], []
             self.head.method.message(self, content)
+
+    def _unpack_elsewhere(self, content: bytes) -> None:
+        """Nothing else comes of a unary call: it can wait."""
+        loop, limits = asyncio.get_running_loop(), self._connection.limits
+        unpacking = loop.run_in_executor(UNPACKER, unpack, content, self.head.coding, limits)
+        unpacking.add_done_callback(self._unpacked)
+
+    def _unpacked(self, unpacking: "asyncio.Future[bytes]") -> None:
+        if self.is_over or unpacking.cancelled():
+            return
+        try:
+            content = unpacking.result()
+            if self._memory is not None:
+                self._memory.grow(len(content))
+            self.head.method.message(self, content)
+        except Exception as raised:
+            self._connection.fail(self, raised)
 
     def is_slow(self, seconds: float) -> bool:
         """Whether its body should have come by now."""
         limits = self._connection.limits
-        if self.has_ended or (self.head.method.is_streaming and not self._buffered):
+        is_between = self._incoming is None or not self._incoming.size
+        if self.has_ended or (self.head.method.is_streaming and is_between):
             return False
         patience_s = limits.body_grace_seconds + self.received / limits.body_bytes_per_s_min
         return seconds > patience_s
@@ -197,8 +219,7 @@ class Stream:
     def free(self) -> None:
         """Let go of what it holds."""
         self.is_over = True
-        self._buffer = []
-        self._buffered = 0
+        self._incoming = self._whole = None
         if self._memory is not None:
             self._memory.release()
             self._memory = None
@@ -212,42 +233,32 @@ class Stream:
             self._memory.grow(len(content))
         if self.messages and not self.head.method.is_streaming:
             raise CallError(Status.INTERNAL, "a unary call holds one message, and more came.")
-        self._buffer.append(content)
-        self._buffered += len(content)
-        if not self._needed and self._buffered >= PREFIX_BYTES:
-            self._read_prefix()
+        if self._incoming is None:
+            self._incoming = Assembly(self._connection.limits.message_bytes_max)
+        self._incoming.add(content)
 
-    def _read_prefix(self) -> None:
-        if len(self._buffer[0]) < PREFIX_BYTES:
-            self._buffer = [b"".join(self._buffer)]
-        first = self._buffer[0]
-        length = int.from_bytes(first[1:PREFIX_BYTES], "big")
-        if first[0] > 1:
-            raise CallError(Status.INTERNAL, "a message begins with neither 0 nor 1.")
-        if length > self._connection.limits.message_bytes_max:
-            raise too_large(self._connection.limits.message_bytes_max)
-        self._needed = PREFIX_BYTES + length
+    def _take_messages(self) -> None:
+        """Those that are there in full."""
+        incoming = self._incoming
+        while incoming is not None and not self.is_over and (taken := incoming.take()) is not None:
+            content, size = taken
+            if not self.head.method.is_streaming and incoming.size:
+                raise CallError(Status.INTERNAL, "a unary call holds one message, and more came.")
+            is_later = not self.head.method.is_streaming and len(content) > UNPACKED_HERE_BYTES
+            self._is_packed = incoming.is_packed and is_later
+            if incoming.is_packed and not is_later:
+                content = unpack(content, self.head.coding, self._connection.limits)
+            self._take(content, size)
+            incoming.go_on()
 
-    def _take_message(self) -> None:
-        """The first message that is there in full, out of the buffer."""
-        whole = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
-        is_packed = whole[0] == 1
-        size = self._needed
-        content, rest = whole[PREFIX_BYTES:size], whole[size:]
-        self._buffer, self._buffered, self._needed = ([rest] if rest else []), len(rest), 0
-        if is_packed:
-            content = unpack(content, self.head.coding, self._connection.limits)
+    def _take(self, content: bytes, size: int) -> None:
         if self._memory is not None:  # what is held now: the message as it was unpacked, and what is behind it
             self._memory.grow(len(content))
             self._memory.shrink(size)
         self.messages += 1
         if not self.head.method.is_streaming:
-            if rest:
-                raise CallError(Status.INTERNAL, "a unary call holds one message, and more came.")
-            self._buffer = [content]  # until the client says that it is the last
+            self._whole = content  # until the client says that it is the last
             return
-        if self._buffered >= PREFIX_BYTES:
-            self._read_prefix()
         self._pending += 1
         self._pending_bytes += len(content)
         self.head.method.message(self, content)

@@ -12,12 +12,19 @@ if TYPE_CHECKING:
 
 
 def answer(runtime: "Runtime", x: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """What a loaded bundle says: probabilities [n, k] for a classifier, values [n] else."""
+    """What a loaded bundle says: probabilities [n, k] for a classifier, values [n] else.
+
+    Raises:
+        Refused: it gives neither.
+        InvalidValue: it takes something else than rows of numbers.
+    """
     import numpy as np
 
     outputs = runtime.infer({INPUT: np.ascontiguousarray(x, dtype=np.float32)})
     if PROBABILITIES in outputs:
         return np.asarray(outputs[PROBABILITIES], dtype=np.float64)
+    if OUTPUT not in outputs:
+        raise Refused(f"the model gives {', '.join(outputs)}; {PROBABILITIES} or {OUTPUT} can be compared.")
     return np.asarray(outputs[OUTPUT], dtype=np.float64).reshape(-1)
 
 
