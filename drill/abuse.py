@@ -7,13 +7,12 @@ on another machine. Exit code 1 if a goal was missed.
 
 import asyncio
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -35,10 +34,11 @@ AT_ONCE, PAUSE_S = 4, 0.02
 LASTING_AT_ONCE = 30
 """The same for connections that stay."""
 WARM_S, CALM_S, BEGINS_S, ABUSED_S = 1.0, 4.0, 2.0, 6.0
-"""A kind is sent for `BEGINS_S` before what the good client sees is counted, and `ABUSED_S` after that."""
+"""A kind is sent for `BEGINS_S` before what the good client sees is counted, and for `ABUSED_S` after that."""
 P99_RATIO_MAX, GREW_MB_MAX = 2.0, 600.0
 """All bodies together may hold 512 MiB."""
 LOOK_S = 0.1
+ENDS_S = 60.0
 HTTP, GRPC = "http", "grpc"
 
 Kind = tuple[str, str]
@@ -109,41 +109,46 @@ def house(make: Callable[..., InferenceUnderTest]) -> Iterator[InferenceUnderTes
             yield found
 
 
-@contextmanager
-def attacked(kind: Kind, plane: InferenceUnderTest) -> Iterator[Told]:
+@asynccontextmanager
+async def attacked(kind: Kind, plane: InferenceUnderTest) -> AsyncIterator[Told]:
     """Bad input of a kind until the block ends; what it was told, then."""
     assert plane.process is not None
-    command = [sys.executable, "-m", "drill.abuse", "attack", *kind, str(plane.port), str(plane.process.pid)]
-    process = subprocess.Popen(["nice", "-n", "10", *command], stdout=subprocess.PIPE)
+    command = ["nice", "-n", "10", sys.executable, "-m", "drill.abuse", "attack"]
+    process = await asyncio.create_subprocess_exec(
+        *command, *kind, str(plane.port), str(plane.process.pid), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
     told = Told()
     try:
+        await process.stdout.readline()  # it has begun
         yield told
-        process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=60)
-        found = msgspec.json.decode(said, type=Told)
+        process.terminate()
+        async with asyncio.timeout(ENDS_S):
+            found = msgspec.json.decode(await process.stdout.read(), type=Told)
         told.answers, told.most_mb = found.answers, found.most_mb
     finally:
-        process.kill()
-        process.wait()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
-async def measure(kind: Kind, plane: InferenceUnderTest) -> Outcome:
-    """One kind beside a good client."""
+async def measure(kind: Kind, plane: InferenceUnderTest, calm_s: float = CALM_S, abused_s: float = ABUSED_S) -> Outcome:
+    """One kind beside a good client, who asks alone for `calm_s` first."""
     load = Load(plane.port, content(CHEAP, PATIENT_MS), RATE_PER_S, LINES)
     asking = asyncio.create_task(load.run_until_stopped())
-    await asyncio.sleep(WARM_S + CALM_S)
+    await asyncio.sleep(WARM_S + calm_s)
     calm_until_s, held_mb = time.monotonic(), memory_mb(plane)
-    with attacked(kind, plane) as told:
+    async with attacked(kind, plane) as told:
         await asyncio.sleep(BEGINS_S)
         from_s = time.monotonic()
-        await asyncio.sleep(ABUSED_S)
+        await asyncio.sleep(abused_s)
         load.stop()
         await asking
-    meanwhile = between(load.seen, from_s, from_s + ABUSED_S)
+    meanwhile = between(load.seen, from_s, from_s + abused_s)
     return Outcome(
         kind=kind,
         answers=told.answers,
-        before_ms=p99_ms(between(load.seen, calm_until_s - CALM_S, calm_until_s)),
+        before_ms=p99_ms(between(load.seen, calm_until_s - calm_s, calm_until_s)),
         meanwhile_ms=p99_ms(meanwhile),
         failed=failures(load.seen),
         grew_mb=told.most_mb - held_mb,
@@ -184,6 +189,7 @@ async def attack(kind: Kind, port: int, server: psutil.Process) -> Told:
     tasks = [asyncio.create_task(one(f"127.0.1.{1 + number}")) for number in range(count)]
     ended, most_mb = asyncio.Event(), 0.0
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    print("begun", flush=True)
     while not ended.is_set():
         await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=LOOK_S)
         most_mb = max(most_mb, held_mb(server))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from drill.hostile import Kind as Lasting
 from drill.hostile import noise, reads_nothing, slow_body, slow_head, too_large_a_body
+from drill.house import CHEAP, PATIENT_MS, content
 from sill.testing.serving_models import TOKEN
 from sill.testing.serving_zoo import OTHER
 
@@ -184,7 +185,7 @@ async def lasting(name: str, port: int, address: str) -> str:
     """One connection of a kind that stays."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
     try:
-        await LASTING[name](reader, writer)
+        await LASTING[name](reader, writer, content(CHEAP, PATIENT_MS))
     except OSError:
         pass
     finally:

@@ -1,21 +1,25 @@
 """One scene after another: what is broken under load, what clients saw, and what they should have seen."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import msgspec
 
-from drill.hostile import hostile
 from drill.house import CHEAP, DEADLINE_MS, DEAR, PATIENT_MS, House, content
-from drill.load import Load, Seen, between, p99_ms
+from drill.load import TICK_S, Load, Seen, between, p99_ms
 
 SHARE = 0.6
 """The load beside what is broken, as a part of what can be answered at most."""
 TIMES = 10.0
 """The overload, as a multiple of it."""
-CALM_S = 5.0
+CALM_S = 8.0
+"""How long is looked on before anything is broken, and after all is whole again."""
+SETTLES_S = 1.0
+"""What waited meanwhile is answered in that time."""
 MEASURED_S = 3.0
 LINES = 64
 """Connections of the clients, but for the flood's: a request that is due while all are in use waits for one, and its
@@ -27,6 +31,7 @@ GOODPUT_MIN, REFUSED_MS_MAX, NORMAL_S_MAX = 0.8, 50.0, 5.0
 WATCHED_S = 8.0
 HOSTILE_S, GREW_MB_MAX = 15.0, 300.0
 REFUSALS = (429, 503)
+REFUSED = "sill_gateway_refused_seconds_bucket"
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -72,12 +77,12 @@ async def fault(
     await asyncio.sleep(CALM_S)
     broken_s = time.monotonic()
     told = await asyncio.to_thread(breaks)
-    whole_s = time.monotonic() + 1.0
-    await asyncio.sleep(1.0 + CALM_S)
+    whole_s = time.monotonic() + SETTLES_S
+    await asyncio.sleep(SETTLES_S + CALM_S)
     load.stop()
     await asking
     seen = load.seen
-    before = p99_ms(between(seen, broken_s - CALM_S + 1.0, broken_s))
+    before = p99_ms(between(seen, broken_s - CALM_S + SETTLES_S, broken_s))
     after = p99_ms(between(seen, whole_s))
     return [
         Figure(name, "capacity, answers/s", most_per_s),
@@ -96,14 +101,16 @@ async def misuse(house: House) -> list[Figure]:
     load = Load(house.gateway.port, content(CHEAP, PATIENT_MS), SHARE / 2 * most_per_s, LINES)
     asking = asyncio.create_task(load.run_until_stopped())
     await asyncio.sleep(CALM_S)
-    begun_s, before_mb = time.monotonic(), house.memory_mb()
-    trouble = asyncio.create_task(hostile(house.gateway.port))
+    calm_until_s, before_mb = time.monotonic(), house.memory_mb()
+    trouble = await troubled(house.gateway.port)
+    begun_s = time.monotonic()
     await asyncio.sleep(HOSTILE_S)
     grew_mb = house.memory_mb() - before_mb
-    trouble.cancel()
+    trouble.kill()
+    await trouble.wait()
     load.stop()
-    await asyncio.gather(asking, trouble, return_exceptions=True)
-    before = p99_ms(between(load.seen, begun_s - CALM_S + 1.0, begun_s))
+    await asking
+    before = p99_ms(between(load.seen, calm_until_s - CALM_S + SETTLES_S, calm_until_s))
     return [
         Figure(name, "capacity, answers/s", most_per_s),
         Figure(name, "requests", len(load.seen)),
@@ -114,20 +121,37 @@ async def misuse(house: House) -> list[Figure]:
     ]
 
 
+async def troubled(port: int) -> asyncio.subprocess.Process:
+    """A process of hostile clients, once they are at it."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "drill.hostile", str(port), stdin=pipe, stdout=pipe
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(content(CHEAP, PATIENT_MS))
+    process.stdin.close()
+    await process.stdout.readline()
+    return process
+
+
 async def overload(house: House, seconds: float) -> list[Figure]:
     """Ten times what the dear model can answer, between two times of a load it can bear."""
     name, port = f"{TIMES:g}x overload, {seconds:g} s", house.gateway.port
     most_per_s = await capacity(house, DEAR)
     steady = Load(port, content(DEAR, DEADLINE_MS), SHARE * most_per_s)
-    before = p99_ms(between(await steady.run(CALM_S), time.monotonic() - CALM_S + 1.0))
+    steady_s = time.monotonic() + SETTLES_S
+    before = p99_ms(between(await steady.run(CALM_S), steady_s))
+    refused_before = await asyncio.to_thread(house.gateway.buckets, REFUSED)
     flood = Load(port, content(DEAR, DEADLINE_MS), TIMES * most_per_s)
     await flood.connect(FLOOD_LINES)
     begun_s = time.monotonic()
-    seen = await flood.run(seconds)
+    seen, late_ms = await asyncio.gather(flood.run(seconds), lateness_ms(seconds))
     good = [one for one in seen if one[2] == 200]
     refused = [one for one in seen if one[2] in REFUSALS]
     in_time = sum(due_s + took_s <= begun_s + seconds and took_s * 1e3 <= DEADLINE_MS for due_s, took_s, _ in good)
     calm_s = time.monotonic()
+    refused_after = await asyncio.to_thread(house.gateway.buckets, REFUSED)
     after = await Load(port, content(DEAR, DEADLINE_MS), SHARE * most_per_s).run(WATCHED_S)
     return [
         Figure(name, "capacity, answers/s", most_per_s),
@@ -136,10 +160,28 @@ async def overload(house: House, seconds: float) -> list[Figure]:
         Figure(name, "admitted p99 ms", p99_ms(good), DEADLINE_MS),
         Figure(name, "refused", len(refused)),
         Figure(name, "refused p99 ms", p99_ms(refused) if refused else 0.0, REFUSED_MS_MAX),
+        Figure(name, "of it in the gateway, up to", quantile_ms(refused_before, refused_after)),
+        Figure(name, "the client was late by p99 ms", late_ms),
         Figure(name, "neither", len(seen) - len(good) - len(refused), 0),
         Figure(name, "p99 ms before", before),
         Figure(name, "normal after s", _normal_after_s(after, calm_s, before), NORMAL_S_MAX),
     ]
+
+
+async def lateness_ms(seconds: float) -> float:
+    """By how much this process itself comes too late to what is due: the 99th percentile of that time."""
+    late_s: list[float] = []
+    until_s = time.monotonic() + seconds
+    while (now_s := time.monotonic()) < until_s:
+        await asyncio.sleep(TICK_S)
+        late_s.append(time.monotonic() - now_s - TICK_S)
+    return sorted(late_s)[int(0.99 * len(late_s))] * 1e3
+
+
+def quantile_ms(before: dict[float, float], after: dict[float, float], part: float = 0.99) -> float:
+    """The bound of the first bucket of a histogram below which that part of what came between lies."""
+    came = {bound: count - before.get(bound, 0.0) for bound, count in sorted(after.items())}
+    return next((bound for bound, count in came.items() if count >= part * max(came.values())), 0.0) * 1e3
 
 
 def _failures(name: str, seen: list[Seen]) -> list[Figure]:
@@ -158,22 +200,33 @@ def _normal_after_s(seen: list[Seen], from_s: float, before_ms: float) -> float:
     return WATCHED_S
 
 
-async def every(house: House, away_s: float, overload_s: float, tell: Callable[[list[Figure]], None]) -> bool:
-    """All scenes, each told when it is over; true if every goal is met."""
-    told: list[Figure] = []
+Scene = Callable[[House], Awaitable[list[Figure]]]
 
-    def add(figures: list[Figure]) -> None:
+
+def scenes(away_s: float, overload_s: float) -> dict[str, Scene]:
+    """All of them, in their order, by the names they are asked for by."""
+
+    def breaking(
+        name: str, breaks: Callable[[House], dict[str, float]], bounds: dict[str, float] | None = None
+    ) -> Scene:
+        return lambda house: fault(name, house, partial(breaks, house), bounds or {})
+
+    return {
+        "kill": breaking("a replica is killed", House.kill),
+        "stop": breaking("a replica is stopped", House.stop, {"out after s": OUT_S_MAX}),
+        "broken": breaking("a broken revision", House.publish_broken),
+        "roll": breaking("a rolling update", House.roll),
+        "control": breaking("control plane is away", lambda house: house.leave_alone(away_s)),
+        "hostile": misuse,
+        "overload": lambda house: overload(house, overload_s),
+    }
+
+
+async def every(house: House, chosen: Iterable[Scene], tell: Callable[[list[Figure]], None]) -> bool:
+    """One after the other, each told when it is over; true if every goal is met."""
+    told: list[Figure] = []
+    for scene in chosen:
+        figures = await scene(house)
         tell(figures)
         told.extend(figures)
-
-    for name, breaks, bounds in (
-        ("a replica is killed", house.kill, {}),
-        ("a replica is stopped", house.stop, {"out after s": OUT_S_MAX}),
-        ("a broken revision", house.publish_broken, {}),
-        ("a rolling update", house.roll, {}),
-        ("control plane is away", lambda: house.leave_alone(away_s), {}),
-    ):
-        add(await fault(name, house, breaks, bounds))
-    add(await misuse(house))
-    add(await overload(house, overload_s))
     return all(figure.is_met for figure in told)

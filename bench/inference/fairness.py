@@ -1,7 +1,9 @@
 """`python -m bench.inference fairness`: what one tenant feels of another who asks for ten times its share.
 
 Both ask a model that is the bottleneck, each over connections of its own that send their next request with their last
-answer. Printed is the quiet tenant's latency beside one like itself, and beside one with ten times its connections.
+answer. Printed is the quiet tenant's latency alone on the machine, beside one like itself, and beside one with ten times
+its connections. The goal compares the last two: how much worse it is for one tenant that the other takes more than its
+share. That it is worse than alone is what sharing means: with every core busy, half of them are the other one's.
 """
 
 import statistics
@@ -27,18 +29,22 @@ def main() -> None:
     """Measure and print."""
     model = MODELS[MODEL_NAME]
     expected = answer_of(model)
+    alone: list[Found] = []
     fair: list[Found] = []
     crowded: list[Found] = []
     with serving([model], {model.name: expected}) as home:
         quiet = home.server(model, expected).questions[JSON]
         busy = as_another(home, quiet)
         for _ in range(ROUNDS):
+            alone.append(ask(quiet, SHARE, SECONDS))
             fair.append(beside(quiet, busy, SHARE))
             crowded.append(beside(quiet, busy, SHARE * TIMES))
     print(f"{model.name}, a tenant with {SHARE} connections")
+    print(f"   alone:             {told(alone)}")
     print(f"   beside one with {SHARE:>3}: {told(fair)}")
     print(f"   beside one with {SHARE * TIMES:>3}: {told(crowded)}")
     print(f"   p99 rises {p99_ms(crowded) / p99_ms(fair):.2f} times; the goal is at most {RISE_MAX:g}")
+    print(f"   (p99 beside one at its share is {p99_ms(fair) / p99_ms(alone):.2f} times that alone)")
 
 
 def answer_of(model: BenchModel) -> Any:

@@ -1,5 +1,6 @@
 """One bench in a process of its own, so that memory and times are its own. Its lines come as JSON."""
 
+import contextlib
 import importlib
 import subprocess
 import sys
@@ -44,5 +45,7 @@ def _lines(name: str, folder: Path) -> Iterator[Line]:
 
 
 if __name__ == "__main__":
-    for each in _lines(sys.argv[1], Path(sys.argv[2])):
-        print(msgspec.json.encode(each).decode(), flush=True)
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # what a bench prints by itself is none of its lines
+        for each in _lines(sys.argv[1], Path(sys.argv[2])):
+            print(msgspec.json.encode(each).decode(), file=out, flush=True)

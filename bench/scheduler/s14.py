@@ -20,8 +20,9 @@ BATCH = 8
 LEAST, MOST = 0.75, 0.85
 CLUSTERS = (("02", 13), ("03", 20), ("06", 13), ("07", 37), ("04", 72))
 """ITP's clusters that had to wait, and nodes of eight devices, so that each is asked for about 86 % of what it has."""
-CHOSEN_ON = "04"
-"""The settings of `sill.scheduler.starts` were chosen with this one in view: only its second half counts."""
+SEEN = ("02", "04", "06")
+"""The way intervals follow misses (`sill.scheduler.calibration`) was found with these in view, its one free number, the step,
+on 04."""
 
 
 class _Watch:
@@ -55,6 +56,7 @@ class _Watch:
 def measure(folder: Path) -> Iterator[str]:
     """Every tenth job that waits is told an interval, once that is shown; it is compared with its start. Nothing is known but
     the past."""
+    everywhere: list[bool] = []
     unseen: list[bool] = []
     for name, nodes in CLUSTERS:
         watch = _Watch()
@@ -64,12 +66,12 @@ def measure(folder: Path) -> Iterator[str]:
         halves = held[: len(held) // 2], held[len(held) // 2 :]
         yield f"cluster {name}: {len(held):,} forecasts came true; within: {_share(halves[0])}, then {_share(halves[1])}"
         yield from _widths(done)
-        unseen += halves[1] if name == CHOSEN_ON else held
-    share = sum(unseen) / len(unseen)
-    yield goal(
-        f"within the 80 % interval where nothing was chosen by it ({len(unseen):,} starts)", share, LEAST, least=True
-    )
-    yield goal("the same, not too wide", share, MOST)
+        everywhere += held
+        unseen += () if name in SEEN else held
+    for what, starts in (("all clusters", everywhere), ("those that were not looked at", unseen)):
+        share = sum(starts) / len(starts)
+        yield goal(f"within the 80 % interval, {what} ({len(starts):,} starts)", share, LEAST, least=True)
+        yield goal("the same, not too wide", share, MOST)
 
 
 def _share(held: list[bool]) -> str:

@@ -15,6 +15,7 @@ from sill.testing.serving_plane import InferenceUnderTest
 GOOD_ASKS = 20
 GREW_MB_MAX = 400.0
 """A body of 60 MB, what is made of it, and the process that reads it."""
+CALM_S, ABUSED_S = 0.5, 1.0
 CORE = [
     (abuse.HTTP, "B52 wrong count"),
     (abuse.HTTP, "B56 many texts in JSON"),
@@ -70,7 +71,7 @@ async def test_a_long_bad_request_is_refused_and_others_are_answered_meanwhile(
 async def test_bad_input_in_a_loop_is_answered_exactly_in_bounded_memory_and_fails_nobody_else(
     kind: abuse.Kind, house: str, request: pytest.FixtureRequest
 ) -> None:
-    outcome = await abuse.measure(kind, request.getfixturevalue(house))
+    outcome = await abuse.measure(kind, request.getfixturevalue(house), CALM_S, ABUSED_S)
     abuse.tell(outcome)
 
     assert outcome.answers

@@ -29,6 +29,21 @@ def test_a_queue_is_declared_changed_shown_and_forgotten(terminal: Terminal, vis
     assert terminal.json("queue", "list") == []
 
 
+def test_what_waits_longest_is_told_with_what_holds_it_back(terminal: Terminal, vision: str) -> None:
+    terminal.done("queue", "set", vision, "--of", "default", "--ceiling", "cpus=1")
+    first, second = (
+        str(terminal.json("run", "--detach", "--no-code", "--name", name, "--", "sleep", "60")["id"])
+        for name in ("one", "two")
+    )
+    told = terminal.json("queue", "waiting")
+    assert [(each["run_id"], each["project"], each["queue"]) for each in told] == [(second, "default", vision)]
+    shown = terminal.done("queue", "waiting")
+    assert [word for word in ("two", "1 cpus", "holds 1 of its ceiling of 1") if word not in shown] == []
+    for run in (second, first):
+        terminal.done("cancel", run)
+    assert terminal.json("queue", "waiting") == []
+
+
 def test_what_is_booked_keeps_its_queue_from_being_deleted(terminal: Terminal, vision: str) -> None:
     terminal.done("queue", "reserve", "launch", "--queue", vision, "--resources", "cpus=1", *NEVER)
     terminal.done("queue", "maintain", "discs", "--node", "local", *NEVER)

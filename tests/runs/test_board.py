@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from sill.core.actors import Actor
-from sill.core.errors import InvalidValue, Refused
+from sill.core.errors import InvalidValue, Refused, Unavailable
 from sill.runs import rules
 from sill.runs.board import Board
+from sill.runs.decisions import Stop
 from sill.runs.store import RUNS
 from sill.runs.types import Resources, Run, RunState
 
@@ -48,6 +50,24 @@ async def test_a_start_that_was_not_committed_gives_its_place_back(host: Any, ad
     await host.runs.board.take_back([("p", run.id)])
     assert picture(host.runs.board) == {run.id: ("WAITING", "p")}
     assert host.runs.board.decide().starts == [("p", run.id)]
+
+
+async def test_starts_give_their_places_back_when_the_stops_beside_them_cannot_be_committed(
+    host: Any, ada: Actor, program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await host.runs.submit(ada, "p", program("pass", resources=NEEDS))
+    await host.runs.board.refresh()
+    decision = host.runs.board.decide()
+    decision.stops.append(Stop("p", run.id, "it was stopped", 1))
+    monkeypatch.setattr(host.database.engine, "connect", _refused)
+    with pytest.raises(Unavailable):
+        await host.worker._starter.enact(decision)
+
+    assert host.runs.board.decide().starts == [("p", run.id)]
+
+
+def _refused() -> None:
+    raise OperationalError("BEGIN", {}, Exception("disk I/O error"))
 
 
 async def test_a_run_cancelled_while_it_was_being_started_holds_nothing(host: Any, ada: Actor, program: Any) -> None:

@@ -11,21 +11,28 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Connection, event
 
+from sill.core.accelerators import AcceleratorType, Device
 from sill.core.actors import PLATFORM
 from sill.core.clock import ManualClock
 from sill.core.events import Event
 from sill.engines.types import Capacity
 from sill.queues.types import QueueSpec
-from sill.runs.types import RunState
+from sill.runs.types import Run, RunState
 from sill.stores.log import events_after
 from sill.testing.fake_engine import JOURNAL, FakeEngine, read_attempts
 from sill.testing.virtual_daemon import Arrival, Daemon, live_through, open_daemon
 
 START_US = 1_700_000_000_000_000
-CAPACITY = Capacity(cpus=4, memory_bytes=1024**3)
+CAPACITY = Capacity(
+    cpus=4,
+    memory_bytes=1024**3,
+    devices=tuple(Device(type="t4", driver="declared", name=str(number)) for number in range(4)),
+    types=(AcceleratorType(name="t4"),),
+)
 CEILING = 2.0
 QUEUES = (
     QueueSpec(name="held", ceiling={"cpus": CEILING}, projects=("bound",)),
@@ -80,13 +87,13 @@ def day(jobs: int) -> list[Arrival]:
     ]
 
 
-def live(home: Path, arrivals: list[Arrival], steps: int, database_url: str) -> None:
+def live(home: Path, arrivals: list[Arrival], steps: int, database_url: str, policy: str) -> None:
     """One life of the control plane, from what is on disk to its death, or to the end of the day."""
 
     async def main() -> None:
         death = Death(steps)
         clock = KeptClock(home / "now")
-        daemon = open_daemon(home, clock, FakeEngine(clock, CAPACITY, home, death.step), database_url)
+        daemon = open_daemon(home, clock, FakeEngine(clock, CAPACITY, home, death.step), database_url, policy)
         event.listen(daemon.database.engine, "commit", lambda _connection: death.step())
         daemon.database.on_commit(lambda _seq: death.step())
         declared = {queue.name for queue in await daemon.queues.queues(PLATFORM)}
@@ -99,13 +106,15 @@ def live(home: Path, arrivals: list[Arrival], steps: int, database_url: str) -> 
     asyncio.run(main())
 
 
-def lives(home: Path, arrivals: list[Arrival], steps_of: Callable[[int], int], database_url: str) -> Iterator[int]:
+def lives(
+    home: Path, arrivals: list[Arrival], steps_of: Callable[[int], int], database_url: str = "", policy: str = "local"
+) -> Iterator[int]:
     """Lives one after another, each in a process of its own that is killed, until one comes to the end of the day."""
     for number in range(LIVES_MAX):
         child = os.fork()
         if child == 0:
             try:
-                live(home, arrivals, steps_of(number), database_url)
+                live(home, arrivals, steps_of(number), database_url, policy)
             except BaseException:
                 os._exit(1)
             os._exit(0)
@@ -172,7 +181,7 @@ async def test_a_day_of_kills_loses_no_job_and_begins_none_twice(tmp_path: Path,
     # One life dies at its first step, before what it wanted is written down; the next at its second, right after it was.
     arrivals = day(jobs)
     last = 0
-    for last in lives(tmp_path, arrivals, lambda number: 1 + number % 2, ""):
+    for last in lives(tmp_path, arrivals, lambda number: 1 + number % 2):
         if last > 1:
             check_held(tmp_path)
 
@@ -188,3 +197,25 @@ async def test_the_same_on_postgresql(tmp_path: Path, postgres_url: str) -> None
         pass
 
     await check_day(tmp_path, arrivals, postgres_url)
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_a_gang_that_is_resized_is_begun_once_with_each_number_of_workers(tmp_path: Path) -> None:
+    wide = Arrival(
+        name="wide", at_us=START_US, project="free", runtime_s=36_000, cpus=0.5, accelerators=1.0, workers_max=4
+    )
+    fixed = Arrival(
+        name="fixed", at_us=START_US + 60_000_000, project="free", runtime_s=3_600, cpus=0.5, accelerators=2.0
+    )
+    for _ in lives(tmp_path, [wide, fixed], lambda number: 1 + number % 2, policy="elastic"):
+        pass
+
+    with sqlite3.connect(tmp_path / "sill.db") as connection:
+        found = dict(connection.execute("SELECT name, doc FROM runs").fetchall())
+    told = {name: msgspec.json.decode(doc, type=Run) for name, doc in found.items()}
+    begun = Counter(attempt.handle for attempt in read_attempts(tmp_path / JOURNAL) if attempt.cause == "exit")
+    assert {run.state for run in told.values()} == {RunState.FINISHED}
+    assert told["wide"].put_offs == told["wide"].attempt - 1 > 0
+    assert set(begun.values()) == {1}
+    assert len(begun) == told["wide"].attempt + 1

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sill.core.accelerators import AcceleratorType, Device
@@ -82,6 +83,29 @@ async def test_a_resized_run_is_found_again_as_it_is(tmp_path: Path) -> None:
     assert runs["wide"].workers == 2
     assert state.entries[runs["wide"].id].workers == 2
     assert state.ledger.machines[0].whole["t4"] == 0
+
+
+async def test_a_run_with_a_deadline_gets_the_devices_of_one_without(tmp_path: Path) -> None:
+    clock = ManualClock()
+    daemon = opened(tmp_path, clock)
+    now_us = clock.now_us()
+    learned = [gang("same", now_us + 1, 1, 1, 1)]  # an hour with one worker
+    await live_through(daemon, clock, learned)
+    later_us = clock.now_us()
+    easy = gang("easy", later_us, 10, 1, 4)
+    urgent = msgspec.structs.replace(gang("same", later_us + 1, 0.4, 1, 4), deadline_s=2_400.0)
+    for each in (easy, urgent):
+        await daemon.runs.submit(PLATFORM, "p", each.spec())
+        await daemon.worker.dispatch_once()
+        await daemon.worker.settled()
+        await daemon.worker.watch_once()
+        await daemon.worker.watch_once()
+        await daemon.worker.dispatch_once()
+
+    runs = {(run.name, run.attempt): run for run in await daemon.database.read(RUNS.every)}
+    daemon.close()
+    assert runs["same", 1].workers == 2  # of two, it takes half an hour
+    assert runs["easy", 2].workers == 2
 
 
 @pytest.mark.parametrize(

@@ -84,3 +84,19 @@ def test_loading_a_model_reports_nothing_to_the_librarys_maker(bundle: bytes, tm
     subprocess.run([sys.executable, "-c", load, str(tmp_path)], env=environment, check=True)
 
     assert [*(tmp_path / "tmp").iterdir(), *(tmp_path / "home").iterdir()] == [], "its session file is there"
+
+
+def test_all_cores_give_the_answers_one_gives_for_as_much_memory_again(bundle: bytes, rows: dict[str, Any]) -> None:
+    runtime = OnnxRuntime()
+    runtime.load(bundle)
+    alone, size_bytes = runtime.infer(rows), runtime.memory_bytes()
+
+    runtime.widen()
+    together = runtime.infer_wide(rows)
+
+    assert runtime.memory_bytes() == 2 * size_bytes
+    for name, array in alone.items():
+        assert np.array_equal(array, together[name])
+    runtime.narrow()
+    assert runtime.memory_bytes() == size_bytes
+    assert runtime.infer_wide(rows).keys() == alone.keys()

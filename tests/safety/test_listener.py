@@ -14,7 +14,7 @@ import uvicorn
 import uvloop
 
 from sill.safety.gate import Gate, GateLimits
-from sill.safety.guarded import ListenerLimits
+from sill.safety.guarded import CHUNKS_A_TURN, Guarded, ListenerLimits
 from sill.safety.listener import uvicorn_config
 
 pytestmark = pytest.mark.timeout(60)
@@ -205,6 +205,30 @@ def test_a_million_small_chunks_are_refused_within_little_memory(server: Server)
     before = process.memory_info().rss
     assert status(server.ask(CHUNKED + b"1\r\nx\r\n" * 1_000_000)) in (400, 413)
     assert process.memory_info().rss - before < 16_000_000 + 6_000_000  # the request itself has 6 MB
+
+
+@pytest.mark.parametrize("starts_apart", [False, True])
+def test_a_body_of_tiny_chunks_is_taken_a_few_at_a_time(
+    starts_apart: bool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, turns, taken = 8 * CHUNKS_A_TURN, list[int](), Guarded._take_in_slices
+
+    def counted(self: Guarded, data: bytes) -> None:
+        turns.append(len(data))
+        taken(self, data)
+
+    monkeypatch.setattr(Guarded, "_take_in_slices", counted)
+    body = b"1\r\n7\r\n" * count + b"0\r\n\r\n"
+    with server.connect() as connection:
+        connection.sendall(CHUNKED if starts_apart else CHUNKED + body)
+        if starts_apart:
+            time.sleep(0.05)
+            connection.sendall(body)
+        answer = read_all(connection)
+
+    assert f"\r\n{count}\r\n".encode() in answer
+    assert len(turns) >= 3
+    assert turns == sorted(turns, reverse=True)
 
 
 def test_body_over_the_limit_is_413(server: Server) -> None:

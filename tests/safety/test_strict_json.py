@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sill.core.errors import InvalidValue
-from sill.safety.strict_json import decode, decode_any
+from sill.safety.strict_json import LONG_BYTES, decode, decode_any
 
 
 class Point(msgspec.Struct, forbid_unknown_fields=True):
@@ -21,6 +21,20 @@ class Point(msgspec.Struct, forbid_unknown_fields=True):
 
 class Loose(msgspec.Struct):
     x: float
+
+
+class Crowd(msgspec.Struct):
+    points: list[Point]
+    named: dict[str, int] = {}
+    rest: Any = None
+
+
+class Flat(msgspec.Struct):
+    points: list[Point]
+    named: dict[str, int] = {}
+
+
+MANY = [Point(x=float(number), tags=["a"]) for number in range(LONG_BYTES // 16)]
 
 
 @pytest.mark.parametrize(
@@ -153,3 +167,38 @@ def test_whatever_json_writes_is_read_back(value: Any, ascii_only: bool) -> None
 def test_no_bytes_lead_to_another_error(body: bytes) -> None:
     with suppress(InvalidValue):
         decode_any(body)
+
+
+@pytest.mark.parametrize("kind", [Flat, Crowd])
+def test_a_long_body_is_read_as_a_short_one_is(kind: Any) -> None:
+    body = msgspec.json.encode(kind(points=MANY))
+
+    assert decode(body, kind) == kind(points=MANY)
+    assert decode(body.replace(b",", b" ,\n"), kind) == kind(points=MANY)
+
+
+@pytest.mark.parametrize("kind", [Flat, Crowd])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b'"named":{"a":1,"a":1}',
+        b'"named":{"a":1},"named":{"a":1}',
+        b'"named":{"a\\u0000":1}',
+        b'"named":{"a":1,"\\u0061":1}',
+        b'"named":{"\\ud800":1}',
+        b'"named":{"a":9223372036854775808}',
+        b'"other":1',
+    ],
+)
+def test_a_long_body_hides_nothing_a_short_one_could_not(kind: Any, wrong: bytes) -> None:
+    body = msgspec.json.encode({"points": MANY})[:-1] + b"," + wrong + b"}"
+
+    with pytest.raises(InvalidValue):
+        decode(body, kind)
+
+
+def test_a_long_body_is_no_deeper_than_a_short_one() -> None:
+    body = msgspec.json.encode({"points": MANY, "named": {}})[:-1] + b',"rest":' + b"[" * 99 + b"]" * 99 + b"}"
+
+    with pytest.raises(InvalidValue, match="levels deep"):
+        decode(body, Crowd)

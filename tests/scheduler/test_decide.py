@@ -6,7 +6,7 @@ from sill.core.accelerators import AcceleratorType
 from sill.core.errors import InvalidValue, Refused
 from sill.scheduler.decide import decide
 from sill.scheduler.explain import explain
-from sill.scheduler.policies import GRACE_S
+from sill.scheduler.policies import GRACE_S, policy_named
 from sill.scheduler.rules import Scheduler
 from sill.scheduler.state import State
 from sill.scheduler.types import (
@@ -295,3 +295,18 @@ def test_a_node_with_a_type_nobody_declared_takes_work_that_waits_for_any() -> N
     assert started(actions) == ["any"]
     assert of.resources.names[-1] == "accelerators/npu"
     assert explain(of, "picky").text
+
+
+def test_a_node_that_comes_back_without_a_type_leaves_its_rack_with_the_devices_of_the_others() -> None:
+    nodes = tuple(Node(name=f"n{at}", accelerators={"gpu": 8}, domains=("r",)) for at in range(3))
+    of = State(Cluster(nodes=nodes, levels=("rack",)), policy_named("fifo-skip"))
+    for at in range(3):
+        decide(of, Submitted(job=job(f"j{at}", 8)), 0)
+    decide(of, Ended(job_id="j0", attempt=1), 1)
+    decide(of, NodeJoined(node=Node(name="n0", domains=("r",))), 2)
+    for at in (1, 2):
+        decide(of, Ended(job_id=f"j{at}", attempt=1), 3)
+
+    (start,) = decide(of, Submitted(job=job("gang", 8, workers=2, level="rack")), 4)
+    assert isinstance(start, Start)
+    assert [slot.node for slot in start.slots] == ["n1", "n2"]

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sill.core.errors import InvalidValue, Unavailable
-from sill.traffic.admission import BACKGROUND, BATCH, INTERACTIVE, WAIT_S_MAX, Admission, batch_rows, priority_of
+from sill.traffic.admission import (
+    BACKGROUND,
+    BATCH,
+    INTERACTIVE,
+    WAIT_S_MAX,
+    Admission,
+    batch_rows,
+    priority_of,
+    shared_rows,
+)
 
 
 def dear() -> Admission:
@@ -66,3 +75,12 @@ def test_a_batch_has_no_more_rows_than_are_worth_it_or_the_next_request_can_wait
     row_ms: float, more_ms: float, rows: int
 ) -> None:
     assert batch_rows(row_ms, more_ms, 256) == rows
+
+
+@pytest.mark.parametrize(
+    ("row_ms", "more_ms", "rows"), [(0.9, 0.9, 1), (10.0, 8.0, 1), (10.0, 2.0, 7), (10.0, 0.1, 64), (30.0, 60.0, 1)]
+)
+def test_while_several_tenants_ask_a_batch_is_hardly_longer_than_a_row_unless_much_is_gained(
+    row_ms: float, more_ms: float, rows: int
+) -> None:
+    assert shared_rows(row_ms, more_ms, 64) == rows

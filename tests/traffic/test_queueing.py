@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sill.core.errors import Limited
 from sill.traffic.admission import BATCH, INTERACTIVE
-from sill.traffic.queueing import LOWER_TURN, WAITING_MAX, FairQueue
+from sill.traffic.queueing import LOWER_TURN, SHARED_NS, WAITING_MAX, FairQueue
 from sill.traffic.waiting import Waiting
 
 LATER_S, NOW_S = 10.0, 5.0
@@ -86,3 +86,14 @@ def test_a_full_queue_has_room_for_who_did_not_fill_it() -> None:
         queue.room_for("busy", INTERACTIVE)
     queue.room_for("quiet", INTERACTIVE)
     assert queue.rows_ahead("quiet", INTERACTIVE) == 1
+
+
+def test_a_queue_is_shared_for_a_while_after_two_tenants_asked() -> None:
+    queue = FairQueue()
+    for tenant in ("busy", "busy", "quiet", "busy"):
+        assert not queue.is_shared(0) or tenant == "busy"
+        last = waiting()
+        queue.put(last, tenant, INTERACTIVE)
+
+    assert queue.is_shared(last.came_ns + SHARED_NS - 1)
+    assert not queue.is_shared(last.came_ns + SHARED_NS)

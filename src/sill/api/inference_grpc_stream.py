@@ -72,10 +72,10 @@ class Conversation:
         """A request: queued, answered in its turn."""
         self._open += 1
         size = len(content)
-        if is_long(content):
-            self._begin(self._ask_long(content, _Turn(self._turns, "", size)))
-            return
         try:
+            if is_long(content):
+                self._begin(self._ask_long(content, _Turn(self._turns, read_id(content), size)))
+                return
             access = self._infer.accesses.of(self._call.head)  # its time may have run out since
             asked = read_infer(content)
             way = self._way(access, asked)
@@ -92,10 +92,13 @@ class Conversation:
         try:
             access = self._infer.accesses.of(self._call.head)
             asked = await self._infer.read(content, self._call.head.timeout_s)
-            turn.id = asked.request.id
             way = self._way(access, asked)
         except SillError as refused:
             self._tell(turn, refused)
+            return
+        except Exception:
+            _log.exception("a long request could not be read")
+            self._tell(turn, SillError(""))
             return
         if way.model.signature.streams:
             self._turns.remove(turn)  # its parts come as the model gives them

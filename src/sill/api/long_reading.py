@@ -1,10 +1,11 @@
 """Reads long requests in confined processes of their own: no turn of the event loop is as long as they are.
 
-What takes milliseconds here holds everybody else up; see docs/decisions/0017-long-requests.md. A request that is refused
+What takes milliseconds here holds everybody else up; see docs/decisions/0018-long-requests.md. A request that is refused
 is refused there, word for word as it would be here, and what it took in memory is gone with the process.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ from sill.protocols.mlflow.scoring import ScoringRequest, read_scoring
 from sill.protocols.oip.codec import Inference, read_request
 from sill.protocols.oip.generate import GenerateRequest, read_generate
 from sill.protocols.oip.grpc_requests import GrpcInference, read_infer
-from sill.runtimes.drivers import Held
+from sill.runtimes.drivers import Held, WorkerDied
 from sill.runtimes.dtypes import BF16
 from sill.runtimes.process import WorkerRuntime
 from sill.runtimes.types import Signature
@@ -33,6 +34,7 @@ MIDDLING_BYTES = 1024 * 1024
 """Longer ones have a reader of their own, so that those below do not wait for them."""
 MEMORY_BYTES_MAX = 2 * 1024**3
 """Data a reader may hold."""
+READER_NICE = 10
 IDLE_S = 20.0
 """A reader that was not asked for so long is ended, and its memory freed."""
 _DRIVER = f"{__name__}:RequestReader"
@@ -137,7 +139,10 @@ class _Reader:
             if not self._is_up:
                 self._worker.load(b"")
                 self._is_up = True
-            told = self._worker.infer(asked)
+            try:
+                told = self._worker.infer(asked)
+            except WorkerDied:  # of this request or not: a fresh one says
+                told = self._worker.infer(asked)
         except Unavailable as died:
             raise Unavailable("the request could not be read.", fix="Send less at once.") from died
         return joined(wish, told)
@@ -159,7 +164,8 @@ class RequestReader(Held):
     model_file = "reader"
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
-        """Nothing is to be loaded."""
+        """Nothing is to be loaded. Who reads for one client goes behind those who answer all others."""
+        os.nice(READER_NICE)
         self._signature = _EMPTY
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -308,8 +308,9 @@ def _in_sum(found: Standing) -> str:
 
 
 def _asked(needs: Resources) -> str:
-    """What all workers of a run ask for together."""
-    one = {"cpus": needs.cpus, MEMORY: float(needs.memory_bytes), "accelerators": needs.accelerators}
+    """What a run asks for: so many workers of so much."""
+    devices = " or ".join(needs.accelerator_types) or "accelerators"
+    one = {"cpus": needs.cpus, devices: needs.accelerators, MEMORY: float(needs.memory_bytes)}
     times = f"{needs.workers} x " if needs.workers > 1 else ""
     return times + _several({name: amount for name, amount in one.items() if amount})
 

@@ -66,6 +66,7 @@ def run(
     timeout: Annotated[float, typer.Option(help="Seconds after which it is stopped; 0 for none.")] = 0.0,
     retries: Annotated[int, typer.Option(help="How often a failed attempt is repeated.")] = 0,
     start_by: Annotated[str, typer.Option(help="Wait so long at most for cheaper or cleaner power, such as 24h.")] = "",
+    deadline: Annotated[str, typer.Option(help="It should be over by then, such as 8h (policy elastic).")] = "",
     preemptible: Annotated[
         bool,
         typer.Option("--preemptible", help="It may be stopped for others, and goes on later from its checkpoints."),
@@ -102,6 +103,7 @@ def run(
         timeout_s=timeout,
         retries=retries,
         start_by_s=span_s(start_by, "--start-by") if start_by else 0.0,
+        deadline_s=span_s(deadline, "--deadline") if deadline else 0.0,
         preemptible=preemptible,
     )
     started(here.runs.submit(spec), detach)

@@ -15,7 +15,8 @@ WATTS_PER_CORE_MAX = 3.5
 WATTS_PER_GIB = 0.392
 """Source: Cloud Carbon Footprint methodology, memory coefficient (0.000392 kWh per GB-hour)."""
 WATTS_PER_ACCELERATOR = 300.0
-"""Full load of one accelerator whose type has no power; Source: board power of NVIDIA A100 (250 to 400 W) and H100 PCIe (350 W) data sheets."""
+"""Full load of one accelerator whose type has no power of its own.
+Source: board power of NVIDIA A100 (250 to 400 W) and H100 PCIe (350 W) data sheets."""
 PUE = 1.135
 """Energy a data centre takes for each unit its machines take. Source: Cloud Carbon Footprint, PUE of AWS."""
 UNCERTAINTY_MODELLED = 0.5

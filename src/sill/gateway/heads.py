@@ -85,32 +85,38 @@ class KnownHead:
         """Send it on; refused here if too many are on their way, or a replica would refuse it."""
         house, onward, now_s = self._house, self._onward, asyncio.get_running_loop().time()
         if self._tenant.open >= house.of_one_max or not house.in_flight.try_enter():
-            return self._refuse(TOO_MANY, reply)
+            return self._refuse(TOO_MANY, reply, now_s)
         if not self._shedding.try_enter(now_s):
             house.in_flight.leave()
-            return self._refuse(TOO_LATE, reply)
+            return self._refuse(TOO_LATE, reply, now_s)
         self._tenant.open += 1
         ask = Ask(
             house.router,
             onward.head + body,
             onward.path,
-            partial(self._tell, reply),
+            partial(self._tell, reply, now_s),
             is_repeatable=onward.is_repeatable,
             seconds=onward.seconds,
         )
         house.router.send(ask)
         return True
 
-    def _refuse(self, answer: bytes, reply: Callable[[bytes], object]) -> bool:
+    def _refuse(self, answer: bytes, reply: Callable[[bytes], object], came_s: float) -> bool:
         self._house.router.counts["shed"] += 1
-        asyncio.get_running_loop().call_soon(reply, answer)
+        asyncio.get_running_loop().call_soon(self._say, reply, came_s, answer)
         return True
 
-    def _tell(self, reply: Callable[[bytes], object], answer: bytes) -> None:
+    def _say(self, reply: Callable[[bytes], object], came_s: float, answer: bytes) -> None:
+        """A refusal, and what it took since it was read."""
+        reply(answer)
+        self._house.router.refused.add(asyncio.get_running_loop().time() - came_s)
+
+    def _tell(self, reply: Callable[[bytes], object], came_s: float, answer: bytes) -> None:
         self._house.in_flight.leave()
         self._tenant.open -= 1
         if is_refusal(int(answer[9:12]), answer):
             self._shedding.refused(asyncio.get_running_loop().time())
+            self._say(reply, came_s, answer)
         else:
             self._shedding.answered()
-        reply(answer)
+            reply(answer)

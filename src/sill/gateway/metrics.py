@@ -15,6 +15,12 @@ def exposition(router: Router) -> bytes:
         ("hedge_budget", round(router.hedges.tokens, 1)),
     ):
         lines += [f"# TYPE sill_gateway_{name} gauge", f"sill_gateway_{name} {value}"]
+    refused, so_far = router.refused, 0
+    lines.append("# TYPE sill_gateway_refused_seconds histogram")
+    for bound_s, count in zip((*refused.bounds_s, "+Inf"), refused.counts, strict=True):
+        so_far += count
+        lines.append(f'sill_gateway_refused_seconds_bucket{{le="{bound_s}"}} {so_far}')
+    lines += [f"sill_gateway_refused_seconds_sum {refused.sum_s:.6f}", f"sill_gateway_refused_seconds_count {so_far}"]
     for name, kind in (
         ("admitted", "gauge"),
         ("outstanding", "gauge"),

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
 
 from sill.gateway.budget import Budget
-from sill.gateway.latency import FLOOR_S, Latency
+from sill.gateway.latency import FLOOR_S, Histogram, Latency
 from sill.gateway.refusals import is_refusal, unanswered
 from sill.gateway.upstream import Connection, Replica
 
@@ -95,6 +95,8 @@ class Router:
         self.counts = dict.fromkeys(
             ("requests", "retried", "hedged", "failed", "held", "repeats_refused", "shed", "answered_twice"), 0
         )
+        self.refused = Histogram()
+        """What refusals took in the gateway, its own and those of replicas."""
         self._latencies: OrderedDict[bytes, Latency] = OrderedDict()
         self._open: OrderedDict[Ask, None] = OrderedDict()
         self._held: deque[Ask] = deque()

@@ -22,9 +22,10 @@ from sill.runs.prices import PriceBook
 from sill.runs.shadow import Shadow
 from sill.runs.spending import Meters, Spending
 from sill.runs.store import RUNS
-from sill.runs.types import Given, Resources, Run, RunSpec, RunState
+from sill.runs.types import Resources, Run, RunSpec, RunState
 from sill.scheduler.rules import Scheduler
 from sill.scheduler.types import (
+    Action,
     Ended,
     Event,
     Job,
@@ -145,42 +146,40 @@ class Board:
         now_us = self._clock.now_us()
         if self._changes_us and self._changes_us <= now_us:
             self._declare(self._declared)
-        starts: dict[str, str] = {}
-        given: dict[str, Given] = {}
-        stops: list[Stop] = []
-        ends: list[Stop] = []
+        made = Decision(starts=[], stops=[], ends=[], version=self._declared.version, given={})
         if self.shadow is not None:
             self.shadow.foresee(now_us)
         for _ in range(ROUNDS_MAX):
-            was_held = False
-            for each in self._scheduler.decide(now_us):
-                project = self._projects[each.job_id]
-                if isinstance(each, Preempt) and starts.pop(
-                    each.job_id, ""
-                ):  # chosen a moment ago, it runs nowhere yet
-                    was_held = True
-                    self._take(Stopped(job_id=each.job_id, attempt=each.attempt))
-                elif isinstance(each, Preempt):
-                    why = f"it was stopped: it {each.reason} {each.for_job}".rstrip()
-                    stops.append(Stop(project, each.job_id, why, 1))
-                elif isinstance(each, Start):
-                    refusal = self._spending.refusal(each.job_id)
-                    if refusal is None:
-                        self._attempts[each.job_id] = 0  # until it is committed
-                        starts[each.job_id] = project
-                        if each.accelerator:
-                            given[each.job_id] = given_to(each)
-                        continue
-                    was_held = True
-                    self._hold(each.job_id, refusal)
-                    if refusal.is_end:
-                        ends.append(Stop(project, each.job_id, refusal.text, 0, is_end=True))
-            if not was_held:
+            added = [self._add(each, made) for each in self._scheduler.decide(now_us)]
+            if all(added):
                 break
         if self.shadow is not None:
-            self.shadow.compare(set(starts), {each.run_id for each in stops}, now_us)
-        chosen = [(project, run_id) for run_id, project in starts.items()]
-        return Decision(chosen, [*stops, *self._passing()], ends, self._declared.version, given)
+            self.shadow.compare({run_id for _, run_id in made.starts}, {each.run_id for each in made.stops}, now_us)
+        made.stops.extend(self._passing())
+        return made
+
+    def _add(self, action: Action, made: Decision) -> bool:
+        """Take an action into the decision; False if it cannot be done, so that others may have its place."""
+        run_id, project = action.job_id, self._projects[action.job_id]
+        if isinstance(action, Preempt):
+            if self._attempts.get(run_id) == 0:  # chosen a moment ago, it runs nowhere yet
+                made.starts.remove((project, run_id))
+                self._take(Stopped(job_id=run_id, attempt=action.attempt))
+                return False
+            why = f"it was stopped: it {action.reason} {action.for_job}".rstrip()
+            made.stops.append(Stop(project, run_id, why, 1))
+        elif isinstance(action, Start):
+            refusal = self._spending.refusal(run_id)
+            if refusal is not None:
+                self._hold(run_id, refusal)
+                if refusal.is_end:
+                    made.ends.append(Stop(project, run_id, refusal.text, 0, is_end=True))
+                return False
+            self._attempts[run_id] = 0  # until it is committed
+            made.starts.append((project, run_id))
+            if action.accelerator:
+                made.given[run_id] = given_to(action)
+        return True
 
     def started(self, run: Run) -> None:
         """The start of an attempt was committed."""

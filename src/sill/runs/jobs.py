@@ -56,6 +56,7 @@ def job_of(run: Run, queue: str) -> Job:
         template=rules.training_of(run.spec) or run.name,
         preemptible=run.spec.preemptible,
         start_by_us=run.start_by_us,
+        deadline_us=run.deadline_us,
     )
 
 

@@ -30,6 +30,7 @@ MEMORY_BYTES_MIN = 1024**2
 PRIORITY_MAX = 1_000
 TIMEOUT_S_MAX = 30 * 24 * 3600.0
 START_BY_S_MAX = 30 * 24 * 3600.0
+DEADLINE_S_MAX = 365 * 24 * 3600.0
 RETRIES_MAX = 100
 NAMES_MAX = 100
 """Accelerator types, or capabilities, a run may name."""
@@ -58,6 +59,7 @@ def check_spec(spec: RunSpec, project: str) -> None:
         ("priority", spec.priority, -PRIORITY_MAX, PRIORITY_MAX),
         ("timeout_s", spec.timeout_s, 0, TIMEOUT_S_MAX),
         ("start_by_s", spec.start_by_s, 0, START_BY_S_MAX),
+        ("deadline_s", spec.deadline_s, 0, DEADLINE_S_MAX),
         ("retries", spec.retries, 0, RETRIES_MAX),
         ("seed", spec.seed or 0, 0, SEED_MAX),
         ("params", len(spec.params), 0, PARAMS_MAX),

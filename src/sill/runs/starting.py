@@ -71,7 +71,11 @@ class Starter:
         self._owed += [*decision.stops, *decision.ends]
         if self._owed:
             told = self._owed
-            await self._runs.database.write(lambda tx: _stop_all(tx, told))
+            try:
+                await self._runs.database.write(lambda tx: _stop_all(tx, told))
+            except SillError:
+                await self._runs.board.take_back(decision.starts)
+                raise
             self._owed = []
         for at in range(0, len(decision.starts), STARTS_PER_COMMIT):
             await self._start_some(decision.starts[at : at + STARTS_PER_COMMIT], decision)

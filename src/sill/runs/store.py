@@ -109,6 +109,7 @@ def new_run(
         name=spec.name or rules.script_name(spec.command) or run_id,
         created_us=tx.now_us,
         start_by_us=tx.now_us + round(spec.start_by_s * 1e6) if spec.start_by_s else 0,
+        deadline_us=tx.now_us + round(spec.deadline_s * 1e6) if spec.deadline_s else 0,
         actor=actor_id,
         provenance=Provenance(code=spec.code, seed=spec.seed),
         experiment_id=experiment_id,

@@ -85,6 +85,8 @@ class RunSpec(Value, frozen=True, kw_only=True):
         resume: keep the working folder for the next attempt, so that the script finds its checkpoints.
         preemptible: it may be stopped for others, and then waits again; it goes on from its checkpoints.
         start_by_s: it may wait so long after its submission for power that costs or emits less; 0 to start as soon as it can.
+        deadline_s: it should be over so long after its submission, which the policy `elastic` makes sure of where it can; 0
+            for no deadline.
     """
 
     name: str = ""
@@ -105,6 +107,7 @@ class RunSpec(Value, frozen=True, kw_only=True):
     resume: bool = True
     preemptible: bool = False
     start_by_s: float = 0.0
+    deadline_s: float = 0.0
     seed: int | None = None
 
 
@@ -146,6 +149,8 @@ class Run(Value, frozen=True, kw_only=True):
     not_before_us: int = 0
     start_by_us: int = 0
     """Until when it may wait for cheaper or cleaner power; 0 for not at all."""
+    deadline_us: int = 0
+    """When it should be over; 0 for never."""
     attempt_us: int = 0
     """When the last attempt started."""
     put_off_us: int = 0

@@ -79,6 +79,23 @@ class Streams(Protocol):
         ...
 
 
+@runtime_checkable
+class Widens(Protocol):
+    """A runtime that can give all cores to one question. For when nobody else asks: many at once go faster by a core each."""
+
+    def widen(self) -> None:
+        """Be ready for it, which takes as much memory again."""
+        ...
+
+    def narrow(self) -> None:
+        """Be ready for it no longer."""
+        ...
+
+    def infer_wide(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """`Runtime.infer`, by all cores if it is ready for it."""
+        ...
+
+
 class Driver(Runtime, Protocol):
     """A runtime's class, with what must be known of it before any library is loaded.
 

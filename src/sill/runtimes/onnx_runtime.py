@@ -1,7 +1,8 @@
 """ONNX Runtime behind the port. scikit-learn, XGBoost and Torch models enter here, exported by `runs.training`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ SIGNATURE_KEY = "sill.signature"
 """Metadata property of the file that names features, classes and task (a `Signature` as JSON)."""
 THREADS = 1
 """Threads inside one operator. One is quickest for small models, and keeps a worker's use of the machine predictable."""
+EVERY_CORE = 0
+"""What the library takes for a thread for each core."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """Without it the official builds (1.29 and later) send events about each process and model to their maker."""
@@ -61,6 +64,8 @@ class OnnxRuntime(Held):
         self._inputs: tuple[TensorSpec, ...] = ()
         self._texts: tuple[str, ...] = ()
         self._outputs: list[str] = []
+        self._wide: Any = None
+        self._make_wide: Callable[[], Any] | None = None
 
     def load(self, bundle: Path | bytes, device: str = "cpu") -> None:
         """See `Runtime.load`. The file is checked (operators, external data, size) before the library sees it."""
@@ -74,10 +79,34 @@ class OnnxRuntime(Held):
         self._outputs = [tensor.name for tensor in self._signature.outputs]
         self._learn_plain(self._inputs)
         self._model = session._sess.run  # the wrapper's checks cost as much as a small model, and `fit` has made them
+        self._make_wide = partial(_wide_session, bundle, device)
+
+    def widen(self) -> None:
+        """See `Widens`: one more session."""
+        self._wide = loaded(self._make_wide)()._sess.run
+
+    def narrow(self) -> None:
+        """See `Widens`."""
+        self._wide = None
+
+    def memory_bytes(self) -> int:
+        """See `Runtime.memory_bytes`: each session has the weights."""
+        return self._size_bytes * (1 + (self._wide is not None))
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        super().close()
+        self._wide = self._make_wide = None
 
     def infer(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Runtime.infer`."""
-        run = loaded(self._model)
+        return self._answer(loaded(self._model), inputs)
+
+    def infer_wide(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Widens`."""
+        return self._answer(self._wide or loaded(self._model), inputs)
+
+    def _answer(self, run: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         fed = inputs if self._fits(inputs) else fit(self._inputs, inputs)
         for name in self._texts:
             check_text(name, fed[name])
@@ -112,6 +141,10 @@ def check_text(name: str, array: Any) -> None:
         raise InvalidValue(f"input {name!r} holds bytes that are no UTF-8 text, which ONNX takes only.", field=name)
 
 
+def _wide_session(bundle: Path | bytes, device: str) -> Any:
+    return _session(read_model(bundle, MODEL_FILE), device, EVERY_CORE)
+
+
 def _session(data: bytes, device: str, threads: int) -> Any:
     os.environ[NO_TELEMETRY] = "1"  # the library reads it when it is imported
     import onnxruntime
@@ -125,6 +158,7 @@ def _session(data: bytes, device: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would take the time of others' models
     options.log_severity_level = _LOG_ERRORS
     number = {"device_id": device.partition(":")[2]} if ":" in device else {}
     try:

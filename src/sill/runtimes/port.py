@@ -7,12 +7,12 @@ from typing import Any
 
 from sill.core import plugins
 from sill.core.errors import SillError
-from sill.runtimes.drivers import Driver, Runtime, Streams, WorkerDied
+from sill.runtimes.drivers import Driver, Runtime, Streams, Widens, WorkerDied
 from sill.runtimes.fitting import zeros
 from sill.runtimes.process import WorkerRuntime
 from sill.runtimes.types import Inspection
 
-__all__ = ["PORT", "Runtime", "Streams", "WorkerDied", "driver", "inspect", "names", "open_runtime", "opener"]
+__all__ = ["PORT", "Runtime", "Streams", "Widens", "WorkerDied", "driver", "inspect", "names", "open_runtime", "opener"]
 
 PORT = "runtime"
 INSPECTED_TIMES = 20

@@ -116,6 +116,8 @@ class Gate:
         finally:
             if memory is not None:
                 memory.release()
+            if answer.body is not None:
+                answer.body.failure = None  # its traceback holds what came of the body, and the body holds it
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -11,6 +11,10 @@ from sill.core.errors import HeadersTooLarge, InvalidValue, SillError, TooLarge
 from sill.safety.gate import SECURITY_HEADERS, problem_body
 from sill.safety.gate_body import PIECE_BYTES_EXPECTED
 
+SLICE_BYTES = 4 * 1024
+CHUNKS_A_TURN = 200
+"""Chunks of a body that are taken in one turn of the event loop, and the size of the slices they are counted by."""
+
 
 class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How patient the listener is with one connection.
@@ -64,6 +68,8 @@ class Guarded(HttpToolsProtocol):
         self._body_bytes = 0
         self._silent_bytes = 0
         self._is_leaving = False
+        self._is_chunked = False
+        self._held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -77,6 +83,38 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.parser is None or self.transport.is_closing():
             return  # cut off while more was on its way
+        if self._held:
+            self._held += data  # its turn comes after what is held
+        elif len(data) > SLICE_BYTES and self._may_be_chunked(data):
+            self._take_in_slices(data)
+        else:
+            self._take(data)
+
+    def _may_be_chunked(self, data: bytes) -> bool:
+        if self._head_is_open:
+            return b"chunked" in data[: self._rules.head_bytes_max].lower()
+        return self._is_chunked
+
+    def _take_in_slices(self, data: bytes) -> None:
+        """A chunked body may be thousands of tiny chunks: only so many in one turn of the loop."""
+        before, at = self._chunks, 0
+        while at < len(data) and not self.transport.is_closing():
+            if self._chunks > before + CHUNKS_A_TURN:
+                self._held = data[at:]
+                self.transport.pause_reading()
+                self.loop.call_soon(self._go_on)
+                return
+            self._take(data[at : at + SLICE_BYTES])
+            at += SLICE_BYTES
+
+    def _go_on(self) -> None:
+        held, self._held = self._held, b""
+        if not self.transport.is_closing():
+            if not self.flow.read_paused:
+                self.transport.resume_reading()
+            self._take_in_slices(held)
+
+    def _take(self, data: bytes) -> None:
         self._silent_bytes += len(data)
         super().data_received(data)
         # A head in progress is counted by its bytes: one endless line never becomes a header.

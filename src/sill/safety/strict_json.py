@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,6 +13,8 @@ from sill.core.names import shorten
 
 DEPTH_MAX = 64
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+LONG_BYTES = 16_384
+"""A body as long is first taken for one of our own making, see `_as_written`."""
 
 T = TypeVar("T")
 
@@ -29,7 +32,11 @@ def decode(body: bytes | bytearray | memoryview, kind: type[T], *, integer_max: 
         InvalidValue: one of the above; `field` is the dotted path where that is known.
     """
     text = bytes(body)
-    keys = _check_text(text, integer_max)
+    _check_text(text, integer_max)
+    plain: T | None = _as_written(text, kind) if len(text) >= LONG_BYTES else None
+    if plain is not None:
+        return plain
+    keys = _check_structure(_tokens(text))
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         _check_fields(kind, keys)
     try:
@@ -76,10 +83,11 @@ _DIGITS_TO_ZERO = bytes(48 if 48 <= byte < 58 else byte for byte in range(256))
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$?(?P<path>[^`]*)`)?$", re.DOTALL)
 _NAMED_FIELD = re.compile(r"field `(?P<name>[^`]*)`")
 _LIST_BYTES_MAX = 65_536
+_ANYTHING = (msgspec.inspect.AnyType, msgspec.inspect.RawType, msgspec.inspect.CustomType)
 
 
-def _check_text(text: bytes, integer_max: int) -> set[bytes]:
-    """Checks what msgspec does not, and returns the keys of the outermost object (without their quotes)."""
+def _check_text(text: bytes, integer_max: int) -> None:
+    """Checks what msgspec does not, as far as it needs no look at single tokens."""
     if text.startswith(b"\xef\xbb\xbf"):
         raise _malformed("it starts with a byte order mark")
     if b"\x00" in text:
@@ -90,7 +98,41 @@ def _check_text(text: bytes, integer_max: int) -> set[bytes]:
         raise _malformed(f"it is not UTF-8 (byte {wrong.start})") from wrong
     if b"0" * 19 in text.translate(_DIGITS_TO_ZERO):
         _check_integers(text, integer_max)
-    return _check_structure(_tokens(text))
+
+
+def _as_written(text: bytes, kind: Any) -> Any:
+    """The value, if the text is byte for byte what is written for it; None if it must be looked at closer.
+
+    Such a text has no key twice and none that is unknown: what reading drops is not written again. It is thirty times
+    as fast, for rows by the thousand that our own processes send.
+    """
+    if b"\\u0000" in text or not _is_flat(kind):
+        return None
+    try:
+        value = msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # the long way says what is wrong
+    return value if msgspec.json.encode(value) == text else None
+
+
+@cache
+def _is_flat(kind: Any) -> bool:
+    """Whether the type itself bounds how deep its values are nested, so that nobody needs to count."""
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return False
+    return _is_bounded(msgspec.inspect.type_info(kind), ())
+
+
+def _is_bounded(info: Any, above: tuple[type, ...]) -> bool:
+    """Whether no part of a type holds anything at all, or a type that it is a part of; and it has few enough levels."""
+    kind = getattr(info, "cls", None)
+    if isinstance(info, _ANYTHING) or kind in above or len(above) >= DEPTH_MAX:
+        return False
+    below = (*above, kind or type(info))
+    parts = [field.type for field in getattr(info, "fields", ())]
+    parts += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
+    parts += [getattr(info, name) for name in ("item_type", "key_type", "value_type", "type") if hasattr(info, name)]
+    return all(_is_bounded(part, below) for part in parts)
 
 
 def _tokens(text: bytes) -> Iterable[bytes]:

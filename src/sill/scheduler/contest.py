@@ -34,13 +34,14 @@ class Contest:
 
     def best(self) -> QueueNode | None:
         """The leaf whose turn it is, or None when all were dropped."""
-        node, heaps, entered = self._tree.root, self._heaps, self._entered
-        while node.number in entered:
-            heap = heaps.get(node.number) or self._heap(node)
+        root = node = self._tree.root
+        heaps, entered = self._heaps, self._entered
+        while (number := node.number) in entered:
+            heap = heaps.get(number) or self._heap(node)
             if not heap:
                 return None
             node = heap[0][4]
-        return None if node is self._tree.root else node
+        return None if node is root else node
 
     def took(self, leaf: QueueNode) -> None:
         """The leaf that `best` gave last took something."""

@@ -46,6 +46,7 @@ class Entry(Struct, eq=False, gc=False):
         pays_start: `restart_s` of the time since `started_us` is no work: elastic gangs pay it at each start and change of
             size.
         is_promised: it was promised to make its deadline.
+        going_on: workers that an elastic gang goes on with, which was stopped to have another number; 0 for any.
     """
 
     job: Job
@@ -75,6 +76,7 @@ class Entry(Struct, eq=False, gc=False):
     speed: float = 1.0
     pays_start: bool = False
     is_promised: bool = False
+    going_on: int = 0
 
     @property
     def devices(self) -> float:

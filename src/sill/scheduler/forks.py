@@ -45,7 +45,7 @@ def _add(other: State, entry: Entry) -> None:
     """The job, as far as it has come."""
     copy = other.admit(entry.job)
     copy.attempt, copy.attained_us, copy.front = entry.attempt, entry.attained_us, entry.front
-    copy.lost_at = entry.lost_at
+    copy.lost_at, copy.going_on = entry.lost_at, entry.going_on
     copy.preemptions, copy.for_job, copy.is_withdrawn = entry.preemptions, entry.for_job, entry.is_withdrawn
     if entry.phase in (Phase.RUNNING, Phase.STOPPING):
         other.restore(copy, entry.accelerator, entry.placed)

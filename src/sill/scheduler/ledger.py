@@ -16,6 +16,9 @@ NODES_MAX = 200_000
 """Nodes that ever were; one that comes back is no new one."""
 _CPU_STEPS = tuple(MILLI * step for step in (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512))
 _MEMORY_STEPS = tuple(2**30 * 2**power for power in range(13))
+_FAR = 2**62
+_CPU_EDGES, _MEMORY_EDGES = (-_FAR, *_CPU_STEPS, _FAR), (-_FAR, *_MEMORY_STEPS, _FAR)
+"""Between which amounts a node is entered into just so many sets."""
 
 
 class Ledger:
@@ -32,7 +35,9 @@ class Ledger:
         self.domains: list[list[Domain]] = [[] for _ in cluster.levels]
         self._by_free: list[dict[str, dict[int, int]]] = [{} for _ in cluster.levels]
         self._changed: dict[str, set[int]] = {}
-        """Nodes by type whose domains do not know yet how many devices are free there."""
+        """Nodes by type on which another number of devices is free since somebody asked for domains by that."""
+        self._uncounted: list[dict[str, set[int]]] = [{} for _ in cluster.levels]
+        """By level, nodes whose domain does not know it yet."""
         self.labelled: dict[tuple[str, str], int] = {}
         self.placed: dict[str, int] = {}
         """Nodes by the place they are in."""
@@ -128,9 +133,14 @@ class Ledger:
 
     def by_free(self, level: int, accelerator: str) -> dict[int, int]:
         """Domains of a level (one bit each) by how many whole devices of the type are free in them."""
-        changed = self._changed.get(accelerator, set())
-        while changed:
-            self._count_free(self.machines[changed.pop()], accelerator)
+        changed = self._changed.get(accelerator)
+        if changed:
+            for uncounted in self._uncounted:
+                uncounted.setdefault(accelerator, set()).update(changed)
+            changed.clear()
+        waiting = self._uncounted[level].get(accelerator, set())
+        while waiting:
+            self._count_free(self.machines[waiting.pop()], accelerator, level)
         return self._by_free[level].setdefault(accelerator, {})
 
     def take(
@@ -206,7 +216,8 @@ class Ledger:
         for level, domain in enumerate(machine.domains):
             self.domains[level][domain].mask |= bit
         for name in machine.spec.accelerators:
-            self._count_free(machine, name)
+            for level in range(len(self.levels)):
+                self._count_free(machine, name, level)
         machine.cpu_step = _mark(self._cpus, 0, bisect_right(_CPU_STEPS, machine.cpus_free), bit)
         machine.memory_step = _mark(self._memory, 0, bisect_right(_MEMORY_STEPS, machine.memory_free), bit)
 
@@ -223,42 +234,42 @@ class Ledger:
             devices.exact = [mask & ~bit for mask in devices.exact]
             devices.parts = [mask & ~bit for mask in devices.parts]
             machine.whole[name] = 0
-            self._count_free(machine, name)
+            for level in range(len(self.levels)):
+                self._count_free(machine, name, level)
         for level, domain in enumerate(machine.domains):
             self.domains[level][domain].mask &= ~bit
         self._cpus = [mask & ~bit for mask in self._cpus]
         self._memory = [mask & ~bit for mask in self._memory]
 
-    def _count_free(self, machine: Machine, accelerator: str) -> None:
-        """Tell the domains around a node how many whole devices are free there now."""
-        now = machine.whole[accelerator]
-        change = now - machine.counted.get(accelerator, 0)
-        machine.counted[accelerator] = now
-        for level, index in enumerate(machine.domains):
-            free, bit = self.domains[level][index].free, 1 << index
-            by_free = self._by_free[level].setdefault(accelerator, {})
-            before = free.get(accelerator)
-            if before is not None:
-                by_free[before] ^= bit
-                if not by_free[before]:
-                    del by_free[before]
-            free[accelerator] = after = (before or 0) + change
-            by_free[after] = by_free.get(after, 0) | bit
+    def _count_free(self, machine: Machine, accelerator: str, level: int) -> None:
+        """Tell the domain around a node how many whole devices are free there now."""
+        now = machine.whole.get(accelerator, 0)  # it may have come back without that type
+        counted, index = machine.counted[level], machine.domains[level]
+        change = now - counted.get(accelerator, 0)
+        counted[accelerator] = now
+        free, bit = self.domains[level][index].free, 1 << index
+        by_free = self._by_free[level].setdefault(accelerator, {})
+        before = free.get(accelerator)
+        if before is not None:
+            by_free[before] ^= bit
+            if not by_free[before]:
+                del by_free[before]
+        free[accelerator] = after = (before or 0) + change
+        by_free[after] = by_free.get(after, 0) | bit
 
     def _move_plain(self, machine: Machine, cpus: int, memory: int) -> None:
-        bit = machine.bit
         self.moves += 1
         self.moved.add(machine.index)
         if cpus:
-            machine.cpus_free += cpus
-            step = bisect_right(_CPU_STEPS, machine.cpus_free)
-            if step != machine.cpu_step:
-                machine.cpu_step = _mark(self._cpus, machine.cpu_step, step, bit)
+            machine.cpus_free = free = machine.cpus_free + cpus
+            step = machine.cpu_step
+            if not _CPU_EDGES[step] <= free < _CPU_EDGES[step + 1]:
+                machine.cpu_step = _mark(self._cpus, step, bisect_right(_CPU_STEPS, free), machine.bit)
         if memory:
-            machine.memory_free += memory
-            step = bisect_right(_MEMORY_STEPS, machine.memory_free)
-            if step != machine.memory_step:
-                machine.memory_step = _mark(self._memory, machine.memory_step, step, bit)
+            machine.memory_free = free = machine.memory_free + memory
+            step = machine.memory_step
+            if not _MEMORY_EDGES[step] <= free < _MEMORY_EDGES[step + 1]:
+                machine.memory_step = _mark(self._memory, step, bisect_right(_MEMORY_STEPS, free), machine.bit)
 
     def _move_devices(self, machine: Machine, accelerator: str, devices: tuple[int, ...], milli: int) -> None:
         """So many thousandths of each of these devices are free now that were not, or the other way round."""

@@ -8,6 +8,8 @@ PARTS = 20
 """Partly used devices are indexed by how many twentieths of them are free."""
 DEVICES_MAX = 64
 """Most devices of one type in one node."""
+_UNUSED = [[MILLI] * count for count in range(DEVICES_MAX + 1)]
+"""What so many unused devices look like."""
 
 
 class Machine:
@@ -33,8 +35,8 @@ class Machine:
         """Free thousandths of each device."""
         self.whole = dict(spec.accelerators)
         """Devices nobody uses, by type."""
-        self.counted: dict[str, int] = {}
-        """The same as the domains around it know it; `Ledger.by_free` brings them up to date when somebody asks."""
+        self.counted: list[dict[str, int]] = [{} for _ in domains]
+        """The same as the domain of each level knows it; `Ledger.by_free` brings it up to date when somebody asks."""
         self.jobs: dict[str, None] = {}
         """Ids of jobs with a worker here, in the order they came."""
 
@@ -80,8 +82,12 @@ def pick_devices(free: list[int], workers: int, milli: int) -> tuple[int, ...]:
     """Devices for so many workers, worker after worker: the first unused ones, or for parts those with least left."""
     if milli >= MILLI:
         wanted = workers * (milli // MILLI)
-        if wanted == 1 and MILLI in free:
-            return (free.index(MILLI),)
+        if MILLI in free and wanted <= len(free):
+            first = free.index(MILLI)
+            if wanted == 1:
+                return (first,)
+            if free[first : first + wanted] == _UNUSED[wanted]:  # mostly they lie side by side
+                return tuple(range(first, first + wanted))
         return tuple([device for device, left in enumerate(free) if left == MILLI][:wanted])
     left = list(free)
     given: list[int] = []

@@ -285,7 +285,7 @@ def _least_whole(ledger: Ledger, need: Need, accelerator: str, avoid: int) -> in
         return -1
     usable = need.nodes_up(ledger, avoid)
     has_all = 0
-    for exact in devices.exact[need.milli // MILLI :]:
+    for exact in islice(devices.exact, need.milli // MILLI, None):
         mask = exact & usable
         if mask and not has_all:
             machine = ledger.machines[lowest(mask)]

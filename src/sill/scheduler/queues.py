@@ -24,9 +24,9 @@ class QueueNode:
     """One queue of the tree as it stands: what it may take and what it holds."""
 
     __slots__ = (
-        *("band", "borrow", "bounds", "ceiling", "children", "claimed", "decayed", "decayed_us", "drawn"),
-        *("guarantee", "half_life_s", "held", "kept", "limits", "number", "own_kept", "parent", "promises", "spec", "used"),
-        *("waiting", "weight"),
+        *("band", "borrow", "bounds", "ceiling", "children", "claimed", "decayed", "decayed_us", "declared", "drawn"),
+        *("guarantee", "half_life_s", "held", "kept", "limits", "number", "own_kept", "parent", "promises", "spec"),
+        *("used", "used_up", "waiting", "weight"),
     )
 
     def __init__(self, number: int, spec: Queue, parent: "QueueNode | None", size: int) -> None:
@@ -44,12 +44,16 @@ class QueueNode:
         self.borrow: list[float] = [inf] * size
         self.used = [0] * size
         """What it and all queues below hold."""
+        self.used_up: tuple[list[int], ...] = ()
+        """The same lists of it and of all above but the root, of which `Tree.used` is the sum."""
         self.claimed = [0] * size
         """What others are being stopped for, to give it back to jobs of this queue and of those below."""
         self.drawn = [0] * size
         """The same without what queues below hold of their own: what was taken out of this queue's pool."""
         self.limits: tuple[tuple[int, float], ...] = ()
         """(resource, the lower of ceiling and guarantee with what may be borrowed), where either is declared."""
+        self.declared = -1
+        """By which declaration of the tree `bounds` and `used_up` are worked out."""
         self.bounds: tuple[tuple[QueueNode, int, float], ...] = ()
         """The limits of it and of all above, its own first: (queue, resource, limit)."""
         self.promises: tuple[tuple[int, int], ...] = ()
@@ -78,6 +82,9 @@ class Tree:
         self.has_promises = False
         self.keeps = False
         """True if any queue keeps a part of its guarantee from the others."""
+        self.decays = False
+        """True if past use counts in the share of any queue."""
+        self._declared = 0
         self._made = 0
         self.root = self._new(Queue(name=""), None)
         self.root.guarantee = resources.total
@@ -128,6 +135,8 @@ class Tree:
 
     def over(self, node: QueueNode, amounts: Amounts) -> tuple[QueueNode, int] | None:
         """The queue and the resource whose limit forbids it to take this now, or None."""
+        if node.declared != self._declared:
+            self._work_out(node)
         for at, resource, limit in node.bounds:
             amount = amounts[resource]
             if amount and at.used[resource] + amount > limit:
@@ -166,6 +175,11 @@ class Tree:
                 return node.band, False, share, node.number, node
         return node.band, True, share, node.number, node
 
+    @property
+    def used(self) -> list[int]:
+        """What all queues hold together."""
+        return [sum(held) for held in zip(*(node.used for node in self.root.children), strict=True)] or self.root.used
+
     def path(self, node: QueueNode) -> list[QueueNode]:
         """The queue and all above it, the root last."""
         found = [node]
@@ -181,16 +195,28 @@ class Tree:
         return own + self._free_of_promises(node.parent, resource)
 
     def _move(self, node: QueueNode, amounts: Amounts, now_us: int) -> None:
-        at: QueueNode | None = node
-        while at is not None:
-            if at.half_life_s:
-                self._decay(at, now_us)
-            used = at.used
-            for resource, amount in enumerate(amounts):
+        if node.declared != self._declared:
+            self._work_out(node)
+        if self.decays:
+            for at in self.path(node):
+                if at.half_life_s:
+                    self._decay(at, now_us)
+        moves = tuple(enumerate(amounts))
+        for used in node.used_up:
+            for resource, amount in moves:
                 used[resource] += amount
-            at = at.parent
         for resource, amount in enumerate(amounts) if self.keeps else ():
             self._draw(node, resource, amount)
+
+    def _work_out(self, node: QueueNode) -> None:
+        """Put together what is asked for at each start. One that was left out of a declaration while its jobs were put aside
+        stays after all, without its limits."""
+        if node.spec.name not in self.by_name:
+            self._adopt(node, Queue(name=node.spec.name), self.root)
+        path = self.path(node)[:-1]
+        node.bounds = tuple((at, *limit) for at in path for limit in at.limits)
+        node.used_up = tuple(at.used for at in path)
+        node.declared = self._declared
 
     def _draw(self, node: QueueNode, resource: int, change: int) -> None:
         """A queue passes on to the one above only what goes beyond what it keeps for itself."""
@@ -202,9 +228,10 @@ class Tree:
             at = at.parent
 
     def _dominant(self, node: QueueNode) -> float:
-        used, parts = node.used, self.resources.parts
-        cpus, memory = used[CPUS] * parts[CPUS], used[MEMORY] * parts[MEMORY]
-        plain, devices = (cpus if cpus > memory else memory), used[EFFECTIVE] * parts[EFFECTIVE]
+        used = node.used
+        of_cpus, of_memory, of_effective = self.resources.parts
+        cpus, memory, devices = used[CPUS] * of_cpus, used[MEMORY] * of_memory, used[EFFECTIVE] * of_effective
+        plain = cpus if cpus > memory else memory
         return plain if plain > devices else devices
 
     def _decay(self, node: QueueNode, now_us: int) -> None:
@@ -261,9 +288,11 @@ class Tree:
         self._count_kept(self.root)
         self.keeps = any(self.root.kept)
         self.has_promises = any(node.promises for node in self.by_name.values())
-        for node in (self.root, *self.by_name.values()):
+        self.decays = any(node.half_life_s for node in self.by_name.values())
+        self.root.drawn = [0] * len(self.root.drawn)
+        for node in self.by_name.values():
             node.used, node.drawn = [0] * len(node.used), [0] * len(node.used)
-            node.bounds = tuple((at, *limit) for at in self.path(node) for limit in at.limits)
+        self._declared += 1
         for node, used in leaves:
             self._move(node, tuple(used), node.decayed_us)
 

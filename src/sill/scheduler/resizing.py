@@ -4,7 +4,7 @@ A gang that is resized checkpoints and goes on elsewhere or with other workers; 
 first, so that what it frees can be given. Devices that the first blocked gang of fixed size waits for are not given away.
 
 Where processes cannot change their number (`Policy.resizes_by_restart`), a gang that runs is stopped instead: it keeps its
-place until it is gone, then waits, and is started with as many workers as are best by then.
+place until it is gone, then waits, and goes on with as many workers as are best by then, planned for as one that runs.
 """
 
 from collections.abc import Container
@@ -39,6 +39,9 @@ def resize(state: State, fresh: Container[str] = ()) -> tuple[list[Action], bool
                 Preempt(entry.job.id, entry.attempt, "", "others were promised deadlines that need its devices")
             )
     is_short = bool(actions)
+    for entry in entries:
+        if entry.phase is Phase.RUNNING:
+            entry.going_on = 0
     for entry in [*shrinking, *sorted(growing, key=lambda each: (-wanted[each], each.number))]:
         if entry.phase is Phase.WAITING:
             done: Action | None = _start(state, entry, made)
@@ -55,11 +58,12 @@ def resize(state: State, fresh: Container[str] = ()) -> tuple[list[Action], bool
 
 def _wish(state: State, entry: Entry) -> Wish:
     job, now_us = entry.job, state.now_us
+    held = entry.workers or entry.going_on
     return Wish(
         job,
         entry.sizes,
-        (entry.accelerator,) if entry.workers else entry.need.types,
-        held=entry.workers,
+        (entry.accelerator,) if held else entry.need.types,
+        held=held,
         left_s=state.predictor.left_s(job, entry.work_us(now_us) / 1e6),
         starting_s=entry.starting_s(now_us) if entry.workers else 0.0,
         until_s=(job.deadline_us - now_us) / 1e6 if job.deadline_us else None,
@@ -95,8 +99,9 @@ def _start(state: State, entry: Entry, made: Plan) -> Start | None:
     found = _find(state, entry, accelerator, workers, is_urgent=True)
     if found is None:
         return None
+    why = "it goes on" if entry.going_on else "its deadline is promised"
     slots = state.begin(entry, found)
-    return Start(job_id, entry.attempt, slots, accelerator, f"its deadline is promised, with {workers} workers now")
+    return Start(job_id, entry.attempt, slots, accelerator, f"{why}, with {workers} workers now")
 
 
 def _change(state: State, entry: Entry, made: Plan, *, is_stopped: bool) -> Resize | Preempt | None:
@@ -111,6 +116,7 @@ def _change(state: State, entry: Entry, made: Plan, *, is_stopped: bool) -> Resi
         return None
     if is_stopped:
         stop(state, entry.job.id, "")
+        entry.going_on = workers
         return Preempt(entry.job.id, entry.attempt, "", f"goes on with {workers} workers instead of {before}")
     reason = "others need its devices" if workers < before else "devices are free, or its deadline needs them"
     return Resize(entry.job.id, entry.attempt, slots, reason)

@@ -29,8 +29,8 @@ class Resources:
             self.speeds[name] = speeds.get(name, 1.0)
             self.names.append(f"accelerators/{name}")
         self.total = [0] * len(self.names)
-        self.parts: list[float] = []
-        """What one counted unit of each resource is of all there is; 0 for those that say nothing about shares."""
+        self.parts = (0.0, 0.0, 0.0)
+        """What one counted unit of cpus, of memory, and of accelerators in effective units is of all there is."""
         self.measure(ledger)
 
     def measure(self, ledger: Ledger) -> None:
@@ -47,9 +47,8 @@ class Resources:
             self.total[self.by_type[name]] = devices.total * MILLI
             self.total[ACCELERATORS] += devices.total * MILLI
             self.total[EFFECTIVE] += round(devices.total * MILLI * self.speeds[name])
-        self.parts = [0.0] * len(self.names)
-        for resource in (CPUS, MEMORY, EFFECTIVE):
-            self.parts[resource] = 1 / (self.total[resource] or 1)
+        cpus, memory, effective = (self.total[resource] or 1 for resource in (CPUS, MEMORY, EFFECTIVE))
+        self.parts = (1 / cpus, 1 / memory, 1 / effective)
 
     def amounts(self, need: Need, accelerator: str) -> Amounts:
         """What a gang of that class takes on that type."""

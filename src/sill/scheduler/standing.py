@@ -75,6 +75,7 @@ def _queues(state: State) -> Iterator[QueueStanding]:
     tree = state.tree
     running, known = (_counted(state, entries) for entries in (state.running, state.entries))
     promised = {resource for node in tree.by_name.values() for resource, _ in node.promises}
+    free = [has - held for has, held in zip(state.resources.total, tree.used, strict=True)]
     stack = sorted(tree.root.children, key=lambda node: node.spec.name, reverse=True)
     while stack:
         node = stack.pop()
@@ -91,7 +92,7 @@ def _queues(state: State) -> Iterator[QueueStanding]:
             guarantee=node.spec.guarantee,
             ceiling=node.spec.ceiling,
             borrowed=_shown(state, _borrowed(node, promised)),
-            lent=_shown(state, _lent(state, node)),
+            lent=_shown(state, _lent(node, free)),
         )
 
 
@@ -111,10 +112,8 @@ def _borrowed(node: QueueNode, promised: set[int]) -> list[int]:
     return [max(held - own, 0) if at in promised else 0 for at, (held, own) in enumerate(pairs)]
 
 
-def _lent(state: State, node: QueueNode) -> list[int]:
-    """What of its unused guarantee is not free."""
-    total, used = state.resources.total, state.tree.root.used
-    free = [has - held for has, held in zip(total, used, strict=True)]
+def _lent(node: QueueNode, free: list[int]) -> list[int]:
+    """What of its unused guarantee is not free in the cluster."""
     unused = [max(own - held, 0) for own, held in zip(node.guarantee, node.used, strict=True)]
     return [max(own - left, 0) for own, left in zip(unused, free, strict=True)]
 

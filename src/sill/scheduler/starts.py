@@ -1,18 +1,14 @@
 """When a waiting job will start: the same core, run forward on a fork of the state with run times drawn from what was
-learned, and an interval around it that is widened or narrowed by how well earlier ones held.
+learned, and an interval around it that is widened or narrowed by how well earlier ones held (`calibration`).
 
 Nothing here changes a decision. Draws are a fixed sequence by job, so that the same state gives the same answer.
-Sources: Romano, Patterson and Candès, "Conformalized quantile regression", NeurIPS 2019 (the interval is a quantile of past
-misses); Gibbs and Candès, "Adaptive conformal inference under distribution shift", NeurIPS 2021 (its level follows them).
 """
 
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
-from math import exp, log
 
 from sill.core.values import Value
+from sill.scheduler.calibration import Calibration, Side
 from sill.scheduler.decide import choose
 from sill.scheduler.entries import Entry, Phase
 from sill.scheduler.folding import happen
@@ -24,19 +20,8 @@ DRAWS = 3
 """Runs forward for one forecast; the middle one counts."""
 DECISIONS_MAX = 2_000
 """A run forward is given up after so many decisions; then nothing is said."""
-COVERAGE = 0.8
-WINDOW = 400
-"""So many past forecasts say how wide the next interval is."""
-SCORES_MIN = 20
-PRIOR_RATIO = 4.0
-"""Before that many have come true, the interval reaches from a quarter of the forecast to four times it."""
-GAIN = 0.02
-"""How fast the level follows misses."""
-FLOOR_S = 60.0
-"""Added to waits before they are compared as ratios: a minute is about as good as nothing."""
-CLASSES_S = (600.0, 7_200.0, 86_400.0)
-"""Forecasts up to ten minutes, two hours, a day and beyond are calibrated apart."""
 PENDING_MAX = 10_000
+BOUNDS_MAX = 4 * PENDING_MAX
 WAITING_MAX = 5_000
 """With more jobs waiting nothing is run forward."""
 
@@ -53,42 +38,33 @@ class StartInterval(Value, frozen=True, kw_only=True):
     """False while too few forecasts have come true to say how wide the interval must be."""
 
 
-class Calibration:
-    """How far starts were from their forecasts: ratios of waits, in logarithms."""
+class _Told:
+    """An interval that was shown, and which of its sides are not judged yet."""
 
-    def __init__(self) -> None:
-        self._scores: deque[float] = deque(maxlen=WINDOW)
-        self._below = self._above = (1 - COVERAGE) / 2
+    __slots__ = ("made", "sides")
 
-    @property
-    def is_known(self) -> bool:
-        """True once enough forecasts have come true."""
-        return len(self._scores) >= SCORES_MIN
+    def __init__(self, made: StartInterval, calibration: Calibration) -> None:
+        self.made = made
+        self.sides = [calibration.low, calibration.high]
+        for side in self.sides:
+            side.tell()
 
-    def around(self, wait_s: float) -> tuple[float, float]:
-        """The shortest and the longest wait that the interval around a forecast reaches to."""
-        spread = log(PRIOR_RATIO)
-        low, high = -spread, spread
-        if self.is_known:
-            ordered = sorted(self._scores)
-            low, high = _quantile(ordered, self._below), _quantile(ordered, 1 - self._above)
-        return max(_scaled(wait_s, low), 0.0), max(_scaled(wait_s, high), 0.0)
-
-    def learn(self, wait_s: float, low_s: float, high_s: float, was_s: float) -> None:
-        """A forecast of `wait_s` within these bounds came true as `was_s`."""
-        self._scores.append(_score(wait_s, was_s))
-        target = (1 - COVERAGE) / 2
-        self._below = min(max(self._below + GAIN * (target - (was_s < low_s)), 0.0), 0.5)
-        self._above = min(max(self._above + GAIN * (target - (was_s > high_s)), 0.0), 0.5)
+    def judge(self, side: Side, is_missed: bool) -> None:
+        """Whether the start was on that side of it is known by now, if it was not before."""
+        if side in self.sides:
+            self.sides.remove(side)
+            side.judge(is_missed)
 
 
 class Forecaster:
     """Forecasts of one scheduler, and what became of them."""
 
     def __init__(self) -> None:
-        self._calibrations = tuple(Calibration() for _ in range(len(CLASSES_S) + 1))
-        """Short forecasts go wrong in other ways than long ones."""
-        self._pending: dict[str, StartInterval] = {}
+        self._calibration = Calibration()
+        self._pending: dict[str, _Told] = {}
+        self._bounds: list[tuple[int, int, _Told]] = []
+        """When the bounds of those pass."""
+        self._numbers = 0
 
     def forecast(self, state: State, job_id: str) -> StartInterval | None:
         """When a job that waits starts; None if it does not wait, or nothing can be said."""
@@ -100,32 +76,61 @@ class Forecaster:
         if len(waits) * 2 <= DRAWS:
             return None
         wait_s = waits[len(waits) // 2]
-        calibration = self._calibrations[bisect_right(CLASSES_S, wait_s)]
-        low_s, high_s = calibration.around(wait_s)
+        low_s, high_s = self._calibration.around(wait_s)
         made = StartInterval(
             job_id=job_id,
             made_us=state.now_us,
             expected_us=state.now_us + round(wait_s * 1e6),
             low_us=state.now_us + round(low_s * 1e6),
             high_us=state.now_us + round(high_s * 1e6),
-            is_calibrated=calibration.is_known,
+            is_calibrated=self._calibration.is_known,
         )
-        if len(self._pending) < PENDING_MAX:
-            self._pending.setdefault(job_id, made)  # the first that was shown is the one that is judged
+        if job_id not in self._pending and len(self._pending) < PENDING_MAX:  # the first that was shown is judged
+            self._follow(made)
         return made
 
     def saw(self, state: State, actions: list[Action]) -> None:
-        """Learn from what was started."""
+        """Learn from what was started, and from what should have been by now."""
         for action in actions:
-            made = self._pending.pop(action.job_id, None) if isinstance(action, Start) else None
-            if made is not None:
-                wait_s, low_s, high_s, was_s = (
-                    (at_us - made.made_us) / 1e6
-                    for at_us in (made.expected_us, made.low_us, made.high_us, state.now_us)
-                )
-                self._calibrations[bisect_right(CLASSES_S, wait_s)].learn(wait_s, low_s, high_s, was_s)
-        if len(self._pending) >= PENDING_MAX:
-            self._pending = {name: made for name, made in self._pending.items() if name in state.entries}
+            told = self._pending.pop(action.job_id, None) if isinstance(action, Start) else None
+            if told is not None:
+                made, now_us = told.made, state.now_us
+                self._calibration.learn((made.expected_us - made.made_us) / 1e6, (now_us - made.made_us) / 1e6)
+                told.judge(self._calibration.low, now_us < made.low_us)
+                told.judge(self._calibration.high, now_us > made.high_us)
+        while self._bounds and self._bounds[0][0] < state.now_us:
+            self._pass(state, heappop(self._bounds)[2])
+        if len(self._pending) >= PENDING_MAX or len(self._bounds) >= BOUNDS_MAX:
+            self._forget(state)
+
+    def _follow(self, made: StartInterval) -> None:
+        told = self._pending[made.job_id] = _Told(made, self._calibration)
+        for bound_us in (made.low_us, made.high_us):
+            self._numbers += 1
+            heappush(self._bounds, (bound_us, self._numbers, told))
+
+    def _pass(self, state: State, told: _Told) -> None:
+        """A bound of an interval has passed: if its job waits still, one side is known."""
+        if self._pending.get(told.made.job_id) is not told:
+            return
+        if told.made.job_id not in state.entries:
+            self._drop(told)
+            return
+        told.judge(self._calibration.low, False)
+        if told.made.high_us < state.now_us:
+            told.judge(self._calibration.high, True)
+
+    def _forget(self, state: State) -> None:
+        """Follow no longer what is gone without a start, nor the bounds of what has started."""
+        for told in [each for name, each in self._pending.items() if name not in state.entries]:
+            self._drop(told)
+        self._bounds = [each for each in self._bounds if self._pending.get(each[2].made.job_id) is each[2]]
+        heapify(self._bounds)
+
+    def _drop(self, told: _Told) -> None:
+        del self._pending[told.made.job_id]
+        for side in told.sides:
+            side.drop()
 
 
 def run_forward(state: State, job_id: str, draw: int = 0) -> float | None:
@@ -195,15 +200,3 @@ def _part(number: int, draw: int) -> float:
     mixed = ((mixed ^ (mixed >> 15)) * 2_246_822_519) & 0xFFFFFFFF
     mixed ^= mixed >> 13
     return 0.02 + 0.96 * mixed / 0xFFFFFFFF
-
-
-def _score(wait_s: float, was_s: float) -> float:
-    return log((was_s + FLOOR_S) / (wait_s + FLOOR_S))
-
-
-def _quantile(ordered: list[float], part: float) -> float:
-    return ordered[min(max(int(part * len(ordered)), 0), len(ordered) - 1)]
-
-
-def _scaled(wait_s: float, score: float) -> float:
-    return (wait_s + FLOOR_S) * exp(score) - FLOOR_S

@@ -306,14 +306,12 @@ class State:
 
     def _give(self, entry: Entry, where: Place) -> tuple[Slot, ...]:
         """Take the place from the ledger, with the devices named or else those it gives."""
-        need = entry.need
-        accelerator, spread, named_devices = where
+        need, ledger, job_id = entry.need, self.ledger, entry.job.id
+        accelerator, spread, named = where
         slots = []
         for index, workers in spread:
-            devices = self.ledger.take(
-                index, entry.job.id, workers, need.cpus, need.memory, accelerator, need.milli, named_devices
-            )
-            slots.append(Slot(self.ledger.machines[index].spec.name, workers, devices))
+            devices = ledger.take(index, job_id, workers, need.cpus, need.memory, accelerator, need.milli, named)
+            slots.append(Slot(ledger.machines[index].spec.name, workers, devices))
         return tuple(slots)
 
     def vacate(self, entry: Entry) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.signing import Signer
 from sill.testing.serving_zoo import Zoo
@@ -47,6 +49,18 @@ def identity(datatype: str, shape: tuple[int, ...], count: int = 1) -> tuple[byt
     return model, signature
 
 
+def identity_in_python(datatype: str, shape: tuple[int, ...]) -> tuple[dict[str, bytes], Signature]:
+    """The same with one input and one output, as code: its files and what it takes and gives."""
+    signature = Signature(
+        inputs=(TensorSpec(name="INPUT0", datatype=datatype, shape=shape),),
+        outputs=(TensorSpec(name="output", datatype=datatype, shape=shape),),
+        task="other",
+    )
+    spec = {"file": "same.py", "name": "predict", "signature": signature}
+    code = b"def predict(inputs):\n    return {'output': inputs['INPUT0']}\n"
+    return {"callable.json": msgspec.json.encode(spec), "same.py": code}, signature
+
+
 def every_identity(signer: Signer, datatypes: Any = tuple(ONNX_NAMES)) -> Zoo:
     """`identity_KIND_DATATYPE` (in small letters) for each class of shapes and datatype, and `pair_DATATYPE`."""
     zoo = Zoo(signer)
@@ -55,3 +69,18 @@ def every_identity(signer: Signer, datatypes: Any = tuple(ONNX_NAMES)) -> Zoo:
             zoo.add(f"identity_{kind}_{datatype.lower()}", *identity(datatype, shape))
         zoo.add(f"pair_{datatype.lower()}", *identity(datatype, SHAPES["free"], 2))
     return zoo
+
+
+def identities_of(runtime: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Datatype and shape of `identity_KIND_DATATYPE` in another runtime: what its library can hold, with free sizes.
+
+    Of libraries that take much memory for each model: every datatype in one class of shapes, every class with one.
+    """
+    lacks = {"torch": ("BYTES",), "jax": ("BYTES", "INT64", "UINT64", "FP64")}.get(runtime, ())
+    is_large = runtime in ("jax", "tensorflow")
+    return {
+        f"identity_{kind}_{datatype.lower()}": (datatype, shape)
+        for datatype in ONNX_NAMES
+        for kind, shape in SHAPES.items()
+        if -1 in shape and datatype not in lacks and (not is_large or kind == "free" or datatype == "FP32")
+    }

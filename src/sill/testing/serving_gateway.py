@@ -41,6 +41,12 @@ class GatewayUnderTest(InferenceUnderTest):
         lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if line.startswith(name)]
         return sum(float(value) for _, value in lines)
 
+    def buckets(self, name: str) -> dict[float, float]:
+        """A histogram's counts by the upper bounds of its buckets."""
+        lines = [line for line in self.http.get("/metrics").text.splitlines() if line.startswith(name + "{")]
+        parts = [line.replace('"', " ").split() for line in lines]
+        return {float(bound): float(count) for _, bound, *_, count in parts}
+
     def process_ids(self) -> list[int]:
         """Of the replicas that are alive."""
         assert self.process is not None

@@ -39,6 +39,7 @@ class Arrival(Value, frozen=True, kw_only=True):
     accelerators: float = 0.0
     priority: int = 0
     preemptible: bool = False
+    deadline_s: float = 0.0
 
     def spec(self) -> RunSpec:
         """What is submitted."""
@@ -56,6 +57,7 @@ class Arrival(Value, frozen=True, kw_only=True):
             ),
             priority=self.priority,
             preemptible=self.preemptible,
+            deadline_s=self.deadline_s,
         )
 
 

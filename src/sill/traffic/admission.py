@@ -5,7 +5,7 @@ answers somebody still waits for. Source of the idea: Little's law; Zhou et al.,
 microservices" (2018), shed by class; Welsh and Culler, "Adaptive overload control" (2003), shed by measured delay.
 """
 
-from math import ceil
+from math import ceil, sqrt
 
 from sill.core.errors import InvalidValue, Unavailable
 from sill.core.names import shorten
@@ -25,6 +25,9 @@ its end, and rows that gain nothing by being together are better spread over the
 BATCH_TIMES_MAX = 4.0
 BATCH_LOSS_MAX = 0.05
 """The part of the rows a second that batches without end would give, which is given up for shorter ones."""
+SHARED_TIMES = 1.25
+"""While several tenants ask, a batch is expected to take no longer than so many times what a row alone takes: that is what
+one tenant's many rows add to another's wait. Where batches gain more, by the root of the gain: half of it, in proportion."""
 TURN_MS = 0.1
 """What a batch costs besides the model's time, in a lane."""
 SLOWNESS_MIN, SLOWNESS_MAX = 0.05, 100.0
@@ -59,6 +62,13 @@ def batch_rows(row_ms: float, more_ms: float, rows_max: int) -> int:
     bearable = 1 + max(0, int((time_ms - row_ms) / more_ms))
     worth = ceil((1 / BATCH_LOSS_MAX - 1) * max(row_ms + TURN_MS - more_ms, 0.0) / more_ms)
     return max(1, min(rows_max, bearable, worth))
+
+
+def shared_rows(row_ms: float, more_ms: float, rows_max: int) -> int:
+    """How many rows one batch should have while several tenants ask; see `batch_rows`."""
+    alone_ms, more_ms = row_ms + TURN_MS, max(more_ms, 1e-5)
+    time_ms = alone_ms * max(SHARED_TIMES, sqrt(alone_ms / more_ms))
+    return max(1, min(rows_max, 1 + int((time_ms - alone_ms) / more_ms)))
 
 
 class Admission:

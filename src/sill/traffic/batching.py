@@ -10,11 +10,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sill.core.errors import SillError, Unavailable
 from sill.runtimes.port import WorkerDied
-from sill.traffic.admission import INTERACTIVE, Admission, batch_rows
+from sill.traffic.admission import INTERACTIVE, Admission, batch_rows, shared_rows
 from sill.traffic.asking_again import Again
 from sill.traffic.company import Company
 from sill.traffic.lanes import LANES_MAX, Lanes
@@ -44,14 +45,19 @@ Outcomes = list[tuple[list[Waiting], Answered | SillError]]
 
 
 class Batch:
-    """What is answered together, and those whose time ran out before it was their turn."""
+    """What is answered together, and those whose time ran out before it was their turn.
 
-    __slots__ = ("late", "rows", "waiting")
+    Attributes:
+        is_wide: all cores answer it.
+    """
+
+    __slots__ = ("is_wide", "late", "rows", "waiting")
 
     def __init__(self, waiting: list[Waiting], rows: int, late: list[Waiting]) -> None:
         self.waiting = waiting
         self.rows = rows
         self.late = late
+        self.is_wide = False
 
 
 class Batcher:
@@ -64,6 +70,9 @@ class Batcher:
         batch_row_ms: what one more row of a batch takes; decides how long a batch may be there.
         can_batch: false if answers of the model were seen to depend on their neighbours.
         company: of all whom the loop serves.
+
+    Attributes:
+        run_wide: answers one request by all cores, if they are faster; for one who asks while nobody else does.
     """
 
     def __init__(
@@ -76,11 +85,13 @@ class Batcher:
         can_batch: bool,
         company: Company = _EVERYBODY,
     ) -> None:
+        self.run_wide: Run | None = None
         self._run = run
         self._finish = finish
         self._row_ms = row_ms
         self._more_ms = row_ms if batch_row_ms is None else batch_row_ms
         self.rows_max = batch_rows(self._row_ms, self._more_ms, BATCH_ROWS_MAX) if can_batch else 1
+        self._rows_shared = shared_rows(self._row_ms, self._more_ms, self.rows_max)
         self._queue = FairQueue()
         self._again = Again()
         self._company = company
@@ -91,7 +102,7 @@ class Batcher:
         self._wake: Callable[[], None] | None = None
         self._lock = threading.Lock()
         """Held by whoever touches the queue: lanes take from it too."""
-        self._lanes = Lanes(self._lock, self._take, self._answer_batch, self._told)
+        self._lanes = Lanes(self._lock, partial(self._take, 1), self._answer_batch, self._told)
         self.admission = Admission(self._row_ms, self._more_ms, self.rows_max, LANES_MAX)
         self.statistics = Statistics()
 
@@ -100,6 +111,7 @@ class Batcher:
         self._row_ms = row_ms
         self._more_ms = row_ms if batch_row_ms is None else batch_row_ms
         self.rows_max = batch_rows(self._row_ms, self._more_ms, BATCH_ROWS_MAX) if can_batch else 1
+        self._rows_shared = shared_rows(self._row_ms, self._more_ms, self.rows_max)
         self.admission.calibrate(self._row_ms, self._more_ms, self.rows_max, LANES_MAX)
 
     @property
@@ -218,18 +230,26 @@ class Batcher:
                 batch = self._take()
             if batch is None:
                 return
-            if self._runs_inline(batch.rows) or self._is_alone(batch):
+            is_lone = len(batch.waiting) == 1 and not self._lanes.busy and not self._queue.requests
+            if not batch.waiting or self._runs_inline(batch.rows) or (is_lone and self._has_the_loop(batch.rows)):
                 self._told(batch, self._answer_batch(batch))
             else:
+                batch.is_wide = is_lone and batch.rows > 0 and self.run_wide is not None
                 self._lanes.start(batch)
 
-    def _take(self) -> Batch | None:
-        """The next batch; None if nobody waits. With the lock."""
+    def _take(self, own: int = 0) -> Batch | None:
+        """The next batch; None if nobody waits. With the lock.
+
+        Args:
+            own: how many of the busy lanes are to have it.
+        """
         late: list[Waiting] = []
         waiting: list[Waiting] = []
         rows = 0
         while self._queue.requests and not waiting:
-            waiting, rows, passed = self._queue.take(self._rows_now(), time.monotonic())
+            waiting, rows, passed = self._queue.take(
+                self._rows_now(LANES_MAX - self._lanes.busy + own), time.monotonic()
+            )
             late += passed
         if not waiting and not late:
             return None
@@ -237,12 +257,12 @@ class Batcher:
         self._running_rows += rows
         return Batch(waiting, rows, late)
 
-    def _rows_now(self) -> int:
+    def _rows_now(self, free: int) -> int:
         """Rows of the next batch. Dear ones are shared out among the free lanes, or one would have all and the rest none."""
         if self._row_ms <= INLINE_MS_MAX:
             return self.rows_max
-        free = max(LANES_MAX - self._running, 1)
-        return min(self.rows_max, -(-self._queue.rows // free))
+        most = self._rows_shared if self._queue.is_shared(time.perf_counter_ns()) else self.rows_max
+        return min(most, -(-self._queue.rows // free))
 
     def _told(self, batch: Batch, outcomes: Outcomes) -> None:
         """Tell everybody of a batch. On the loop's thread."""
@@ -251,44 +271,46 @@ class Batcher:
             self._running_rows -= batch.rows
         for one in batch.late:
             one.refuse(deadline_passed())
-        self._settle(outcomes)
+        self._settle(outcomes, is_wide=batch.is_wide)
 
     def _runs_inline(self, rows: int) -> bool:
         return self._row_ms <= INLINE_MS_MAX and self._row_ms + self._more_ms * (rows - 1) <= INLINE_BATCH_MS_MAX
 
-    def _is_alone(self, batch: Batch) -> bool:
-        """Whether a request may have the loop's thread although its model is dear: nobody else needs it."""
-        if len(batch.waiting) > 1 or self._lanes.busy or self._queue.requests or not self._company.is_away:
-            return False
-        if self.admission.batch_s(batch.rows) * self.admission.slowness * 1e3 > INLINE_BATCH_MS_MAX:
+    def _has_the_loop(self, rows: int) -> bool:
+        """Whether a lone request may have the loop's thread although its model is dear: nobody else needs it."""
+        if (
+            not self._company.is_away
+            or self.admission.batch_s(rows) * self.admission.slowness > INLINE_BATCH_MS_MAX / 1e3
+        ):
             return False
         self._company.look()
         return True
 
     def _answer_batch(self, batch: Batch) -> Outcomes:
-        return self._answer(batch.waiting, batch.rows) if batch.waiting else []
+        wide = self.run_wide if batch.is_wide else None
+        return self._answer(batch.waiting, batch.rows, wide or self._run) if batch.waiting else []
 
-    def _answer(self, batch: list[Waiting], rows: int, *, is_second: bool = False) -> Outcomes:
+    def _answer(self, batch: list[Waiting], rows: int, run: Run, *, is_second: bool = False) -> Outcomes:
         """Who was answered together, and what. If a batch fails, each is asked alone: a bad one harms nobody else.
 
         Who was alone when the model's process died is asked once more; who killed it twice fails (`is_second`).
         """
         try:
-            return [(batch, self._ask(batch, rows))]
+            return [(batch, self._ask(batch, rows, run))]
         except Exception as refused:  # whatever the model raises concerns this input, never the server
             if len(batch) > 1:
                 is_second = is_second or isinstance(refused, WorkerDied)
-                return [done for one in batch for done in self._answer([one], one.rows, is_second=is_second)]
+                return [done for one in batch for done in self._answer([one], one.rows, run, is_second=is_second)]
             if not is_second and self._again.may(refused, batch[0].deadline_s):
-                return self._answer(batch, rows, is_second=True)
+                return self._answer(batch, rows, run, is_second=True)
             return [(batch, refused if isinstance(refused, SillError) else _failed(refused))]
 
-    def _ask(self, batch: list[Waiting], rows: int) -> Answered:
+    def _ask(self, batch: list[Waiting], rows: int, run: Run) -> Answered:
         self._asked += 1
         looks = self._asked % CPU_LOOK_EVERY == 1
         began_s = time.thread_time() if looks else 0.0
         started_ns = time.perf_counter_ns()
-        raw = self._run(arrays_of(batch))
+        raw = run(arrays_of(batch))
         took_ns = time.perf_counter_ns() - started_ns
         outputs = self._finish(raw, rows)
         if looks:
@@ -297,7 +319,7 @@ class Batcher:
         is_whole = question is not None and question.is_whole
         return Answered(outputs, rows, self._cpu_share * took_ns / 1e6, started_ns, took_ns, is_whole=is_whole)
 
-    def _settle(self, outcomes: Outcomes) -> None:
+    def _settle(self, outcomes: Outcomes, *, is_wide: bool) -> None:
         for batch, outcome in outcomes:
             if isinstance(outcome, SillError):
                 for one in batch:
@@ -305,7 +327,8 @@ class Batcher:
                 continue
             waited_ns = len(batch) * outcome.started_ns - sum([one.came_ns for one in batch])
             self.statistics.executed(outcome.rows, outcome.took_ns, max(waited_ns, 0))
-            self.admission.observe(outcome.rows, outcome.took_ns / 1e9)
+            if not is_wide:  # many at once will not have all cores each
+                self.admission.observe(outcome.rows, outcome.took_ns / 1e9)
             try:
                 tell(batch, outcome)
             except Exception:  # a protocol's own fault; the queue goes on

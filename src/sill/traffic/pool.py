@@ -9,16 +9,22 @@ import numpy as np
 from sill.core.errors import Refused, Unavailable
 from sill.core.values import Value
 from sill.endpoints.types import PlanEndpoint, PlanRevision
-from sill.runtimes.port import Runtime, Streams
+from sill.runtimes.port import Runtime, Streams, Widens
 from sill.runtimes.types import Signature, TensorSpec
 from sill.traffic.batching import Batcher
+from sill.traffic.lanes import LANES_MAX
 from sill.traffic.tensors import Finisher, Question, finish, form_of, has_rows, plain_way, zero_question
 from sill.traffic.waiting import Answered, Packing, Part
 
-WARM_UPS = 5
+WARM_UPS, WARM_UPS_MAX, TRIED_MS = 5, 50, 20.0
+"""How often a question is asked to see what it takes: until so many milliseconds are spent on it, but not without bounds."""
 PROBE_ROWS = 8
 CALIBRATION_ROWS = 32
 PROBE_SEED = 20261121
+WIDE_MS_MIN = 5.0
+"""A row that takes less is not worth the waking of other cores."""
+WIDE_GAIN_MIN = 1.25
+"""So many times as fast all cores must be, for the memory and the processor time they take besides."""
 RELATIVE_MAX, ABSOLUTE_MAX = 1e-4, 1e-5
 """How far a row's answer in a batch may lie from its answer alone: the order of sums in single precision, no more."""
 
@@ -30,6 +36,8 @@ class Measures(Value, frozen=True, kw_only=True):
     more_ms: float | None
     can_batch: bool
     example: dict[str, Any]
+    is_wide: bool = False
+    """Whether a lone question is answered sooner by all cores."""
 
 
 class Loaded(Value, frozen=True, kw_only=True):
@@ -49,11 +57,14 @@ def measure(signature: Signature, runtime: Runtime, known: Measures | None = Non
     if known is not None:
         question = zero_question(signature)
         finish(signature, runtime.infer(question.arrays), question.rows)
+        if known.is_wide and isinstance(runtime, Widens):
+            runtime.widen()
         return known
     row_ms, example = warm_up(signature, runtime)
     can_batch = has_rows(signature) and rows_are_independent(signature, runtime)
     more_ms = batch_row_ms(signature, runtime) if can_batch else None
-    return Measures(row_ms=row_ms, more_ms=more_ms, can_batch=can_batch, example=example)
+    is_wide = gains_by_cores(signature, runtime, row_ms)
+    return Measures(row_ms=row_ms, more_ms=more_ms, can_batch=can_batch, example=example, is_wide=is_wide)
 
 
 class Model:
@@ -105,6 +116,7 @@ class Model:
         self.load_ms = loaded.load_ms
         known = loaded.measures
         self.batcher.calibrate(known.row_ms, known.more_ms, can_batch=known.can_batch)
+        self.batcher.run_wide = self._run_wide if known.is_wide else None
         self.batcher.release()
 
     def sleep(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -150,6 +162,11 @@ class Model:
             raise Unavailable("the model left memory.", fix="Try again.", retry_after_s=1)
         return self._runtime.infer(arrays)
 
+    def _run_wide(self, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same, by all cores; of one row at least."""
+        runtime: object = self._runtime
+        return runtime.infer_wide(arrays) if isinstance(runtime, Widens) else self._run(arrays)
+
     def _finish(self, raw: Mapping[str, Any], rows: int) -> dict[str, Any]:
         if rows == 0 and not raw:
             return {name: array[:0] for name, array in self.example.items()}
@@ -164,20 +181,32 @@ def warm_up(signature: Signature, runtime: Runtime) -> tuple[float, dict[str, An
     """
     question = zero_question(signature)
     raw = runtime.infer(question.arrays)
-    return least_ms(runtime, question), finish(signature, raw, question.rows)
+    return least_ms(runtime.infer, question), finish(signature, raw, question.rows)
 
 
 def batch_row_ms(signature: Signature, runtime: Runtime) -> float:
     """Milliseconds each further row of a batch takes."""
-    return least_ms(runtime, zero_question(signature, CALIBRATION_ROWS, seed=PROBE_SEED)) / CALIBRATION_ROWS
+    return least_ms(runtime.infer, zero_question(signature, CALIBRATION_ROWS, seed=PROBE_SEED)) / CALIBRATION_ROWS
 
 
-def least_ms(runtime: Runtime, question: Question) -> float:
-    """Milliseconds a question takes: the least of a few, which no other process disturbed."""
-    taken_ms = []
-    for _ in range(WARM_UPS):
+def gains_by_cores(signature: Signature, runtime: Runtime, row_ms: float) -> bool:
+    """Whether one row is answered sooner by all cores; the runtime is ready for it then."""
+    widens: object = runtime
+    if row_ms < WIDE_MS_MIN or LANES_MAX == 1 or not isinstance(widens, Widens):
+        return False
+    widens.widen()
+    if least_ms(widens.infer_wide, zero_question(signature)) * WIDE_GAIN_MIN <= row_ms:
+        return True
+    widens.narrow()
+    return False
+
+
+def least_ms(infer: Callable[[Mapping[str, Any]], object], question: Question) -> float:
+    """Milliseconds a question takes: the least of a few, which no other process disturbed. Quick ones are tried more often."""
+    taken_ms: list[float] = []
+    while len(taken_ms) < WARM_UPS or (sum(taken_ms) < TRIED_MS and len(taken_ms) < WARM_UPS_MAX):
         started_s = time.perf_counter()
-        runtime.infer(question.arrays)
+        infer(question.arrays)
         taken_ms.append((time.perf_counter() - started_s) * 1e3)
     return min(taken_ms)
 

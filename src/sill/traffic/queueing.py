@@ -15,6 +15,9 @@ WAITING_MAX = 2_048
 LOWER_TURN = 8
 """Every so manieth batch is of a lower class, however many of the higher wait."""
 
+SHARED_NS = 1_000_000_000
+"""So long after requests of two tenants came one after the other, the queue is a shared one, though just one waits now."""
+
 Queues = dict[str, deque[Waiting]]
 
 
@@ -25,16 +28,21 @@ class FairQueue:
         requests, rows: that wait.
     """
 
-    __slots__ = ("_first", "_lower", "_turns", "requests", "rows")
+    __slots__ = ("_first", "_last", "_lower", "_shared_ns", "_turns", "requests", "rows")
 
     def __init__(self) -> None:
         self.requests = self.rows = 0
         self._first: Queues = {}
         self._lower: Queues = {}
         self._turns = 0
+        self._last = ""
+        self._shared_ns = -SHARED_NS
 
     def put(self, one: Waiting, tenant: str, priority: str) -> None:
         """Behind the others of its tenant."""
+        if tenant != self._last:
+            self._shared_ns = one.came_ns if self._last else self._shared_ns
+            self._last = tenant
         queues = self._first if priority == INTERACTIVE else self._lower
         queue = queues.get(tenant)
         if queue is None:
@@ -56,6 +64,10 @@ class FairQueue:
             if batch:
                 return batch, rows, []
         return self._take_in_turn(queues, rows_max, now_s)
+
+    def is_shared(self, now_ns: int) -> bool:
+        """True while several tenants ask. `now_ns` is on the clock of `Waiting.came_ns`."""
+        return now_ns - self._shared_ns < SHARED_NS
 
     def room_for(self, tenant: str, priority: str) -> None:
         """Return if one more of a tenant may wait. A queue that is full refuses those who filled it first.

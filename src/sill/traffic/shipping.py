@@ -107,18 +107,13 @@ class Shipping:
                     started_s = time.monotonic()
                     await self._deliver(*found)
                     retry_s = RETRY_S
-                    await asyncio.sleep(self._pause_s(time.monotonic() - started_s))
+                    took_s = time.monotonic() - started_s
+                    await asyncio.sleep(SHIP_S if self._spool.has_full else pause_s(took_s))
             except (SillError, OSError) as broken:
                 _log.info("rows wait for the control plane: %s", broken)
                 self._spooled.set()
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, RETRY_S_MAX)
-
-    def _pause_s(self, took_s: float) -> float:
-        """Until the next batch, after one that took so long."""
-        if self._spool.has_full:
-            return SHIP_S
-        return min(max(took_s * (1.0 / SHIPPING_SHARE_MAX - 1.0), SHIP_S), SHIP_S_MAX)
 
     async def _deliver(self, segment: str, batch: bytes) -> None:
         """Post one segment and forget it; one that can never be taken is given up, so that others follow."""
@@ -134,3 +129,8 @@ class Shipping:
             self.batches_refused += 1
             _log.error("segment %s was refused and is given up: %s", segment, refused)
         await asyncio.to_thread(self._spool.remove, segment)
+
+
+def pause_s(took_s: float) -> float:
+    """Until the next batch, after one that took the control plane so long."""
+    return min(max(took_s * (1.0 / SHIPPING_SHARE_MAX - 1.0), SHIP_S), SHIP_S_MAX)

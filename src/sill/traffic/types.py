@@ -6,7 +6,7 @@ from sill.core.values import Value
 from sill.endpoints.types import RevisionState
 
 
-class RequestRow(Value, frozen=True, kw_only=True):
+class RequestRow(Value, frozen=True, kw_only=True, gc=False):
     """One answered (or failed) request of one revision.
 
     `features` are the named inputs of a tabular model, else empty; `prediction` is the class, or the number;

@@ -1,19 +1,25 @@
 """Runs the matrix with public clients, in those clients' own environment; prints what failed, and a count, as JSON lines.
 
-python matrix.py core|whole HTTP_ADDRESS GRPC_ADDRESS TOKEN CLIENT ...
+python matrix.py core|whole|MODELS HTTP_ADDRESS GRPC_ADDRESS TOKEN CLIENT ...
+
+MODELS is a file that names models, one a line: those cases of the core that are about them.
 """
 
 import json
 import sys
+from pathlib import Path
 
 from cases import every_case, same
 from every_client import GRPC, HTTP, RAW_ONLY
 
 
 def main(part, http_url, grpc_url, token, *clients):
+    models = set() if part in ("core", "whole") else set(Path(part).read_text().split())
     for client in clients:
         plain = (False,) if client in RAW_ONLY else (False, True)
-        cases = list(every_case(is_core=part == "core", plain=plain))
+        cases = [
+            case for case in every_case(is_core=part != "whole", plain=plain) if not models or case.model in models
+        ]
         run, url = (HTTP[client], http_url) if client in HTTP else (GRPC[client], grpc_url)
         count = 0
         for case, answer in run(url, token, cases):

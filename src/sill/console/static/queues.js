@@ -83,7 +83,8 @@ const legend = (...kinds) => node("p", { class: "legend" },
   ...kinds.map((kind) => node("span", {}, node("i", { class: `key ${kind}` }), KEYS[kind])));
 
 const asked = (needs) => {
-  const one = [[needs.cpus, "cpus"], [needs.accelerators, "accelerators"]].filter(([many]) => many).map(([many, of]) => `${number(many)} ${of}`);
+  const devices = needs.accelerator_types.join(" or ") || "accelerators";
+  const one = [[needs.cpus, "cpus"], [needs.accelerators, devices]].filter(([many]) => many).map(([many, of]) => `${number(many)} ${of}`);
   return `${needs.workers > 1 ? `${needs.workers} × ` : ""}${[...one, amount("memory_bytes", needs.memory_bytes)].join(", ")}`;
 };
 

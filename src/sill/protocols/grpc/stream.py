@@ -161,6 +161,8 @@ class Stream:
             self.head.method.message(self, content)
         except Exception as raised:
             self._connection.fail(self, raised)
+        finally:
+            del unpacking  # with its error it would hold this frame, and the frame what was unpacked
 
     def is_slow(self, seconds: float) -> bool:
         """Whether its body should have come by now."""
