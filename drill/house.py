@@ -36,6 +36,8 @@ class House:
     """A cheap model and a dear one behind a gateway with two replicas."""
 
     def __init__(self, folder: Path) -> None:
+        self.least_per_s = float("inf")
+        """Answers of the cheap model a second, the least of what was measured so far."""
         self.signer = make_signer(folder)
         self.cheap = Bundle(self.signer, classifier())
         self.dear = Bundle(self.signer, dear_regressor(), REGRESSION)

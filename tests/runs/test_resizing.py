@@ -1,5 +1,6 @@
 """Elastic gangs in the daemon: stopped and started again with as many workers as there are devices, at no cost of retries."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,13 +148,13 @@ async def test_processes_are_stopped_and_started_with_fewer_workers(
     needs: dict[str, Any] = {"cpus": 0.1, "memory_bytes": 64 * 1024**2, "accelerators": 1, "workers": 2}
     async with at_work(host):
         wide = await host.runs.submit(ada, "p", program(SCRIPT, resources=Resources(**needs, workers_max=4)))
-        while "of 4" not in (await host.runs.logs(ada, "p", wide.id, wait_s=1)).text:
-            pass
-        await host.runs.submit(ada, "p", program(resources=Resources(**needs)))
-        while not (await host.runs.run(ada, "p", wide.id)).state.is_final:
-            await host.runs.logs(ada, "p", wide.id, wait_s=1)
-        over = await host.runs.run(ada, "p", wide.id)
+        while "of 4" not in (await host.runs.logs(ada, "p", wide.id)).text:  # noqa: ASYNC110  # processes are waited for
+            await asyncio.sleep(0.05)
+        fixed = await host.runs.submit(ada, "p", program("import time; time.sleep(60)", resources=Resources(**needs)))
+        while not (over := await host.runs.run(ada, "p", wide.id)).state.is_final:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         told = (await host.runs.logs(ada, "p", wide.id)).text
+        host.engine.stop((await host.runs.run(ada, "p", fixed.id)).handle, grace_s=0)
     host.database.close()
 
     assert (over.state, over.put_offs, over.attempt, over.workers) == (RunState.FINISHED, 1, 2, 2)

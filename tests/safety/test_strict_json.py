@@ -55,6 +55,11 @@ MANY = [Point(x=float(number), tags=["a"]) for number in range(LONG_BYTES // 16)
         b'{"a": 1, "\\u0061": 2}',
         b'{"a": [{"x": 1}, {"y": 2}], "a": 1}',
         b"9223372036854775808",
+        b" 9223372036854775808",
+        b"[1,9223372036854775808]",
+        b"[9223372036854775808]",
+        b'{"a":9223372036854775808}',
+        b"[1,-9223372036854775809]",
         b"-9223372036854775809",
         b'{"a": 151115727451828646838272}',
         b"1" * 5_000,
@@ -202,3 +207,7 @@ def test_a_long_body_is_no_deeper_than_a_short_one() -> None:
 
     with pytest.raises(InvalidValue, match="levels deep"):
         decode(body, Crowd)
+
+
+def test_a_long_fraction_is_no_long_integer() -> None:
+    assert decode_any(b"[0.00012345678901234567890, 1e-00000000000000000001]") == [0.0001234567890123456789, 0.1]

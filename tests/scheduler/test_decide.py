@@ -310,3 +310,15 @@ def test_a_node_that_comes_back_without_a_type_leaves_its_rack_with_the_devices_
     (start,) = decide(of, Submitted(job=job("gang", 8, workers=2, level="rack")), 4)
     assert isinstance(start, Start)
     assert [slot.node for slot in start.slots] == ["n1", "n2"]
+
+
+def test_a_queue_left_out_while_its_job_was_put_aside_is_counted_when_the_job_starts() -> None:
+    of = state(cluster(1, 8), "drf", Queue(name="q", parent="above"), Queue(name="above"))
+    submit(of, job("later", 8, queue="q", not_before_us=at_s(60)))
+    decide(of, QueuesSet(queues=(Queue(name="above", ceiling={"accelerators": 1}),)), at_s(1))
+
+    assert started(decide(of, Tick(), at_s(60))) == ["later"]
+    held = of.resources.index("accelerators")
+    assert of.tree.root.used[held] == 8_000
+    end(of, "later", 70)
+    assert of.tree.root.used[held] == 0

@@ -45,8 +45,12 @@ class TorchProgram(Held):
 
     @staticmethod
     def warm() -> None:
-        """See `Driver.warm`."""
-        library("torch", "torch")
+        """See `Driver.warm`. What the library imports only when it loads a first program takes seconds: that is done here."""
+        torch = library("torch", "torch")
+        torch.set_num_threads(1)
+        made = io.BytesIO()
+        torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(2),)), made)
+        torch.export.load(io.BytesIO(made.getvalue())).module()
 
     @staticmethod
     def look(file: BinaryIO) -> bytes:

@@ -79,6 +79,9 @@ def decode_open(body: bytes | bytearray | memoryview, decoder: "msgspec.json.Dec
 _TOKEN = re.compile(rb'[{}\[\]"](?:(?<=")[^"\\]*(?:\\.[^"\\]*)*"(?:[ \t\r\n]*:)?)?', re.DOTALL)
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _LONG_INTEGER = re.compile(rb"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
+_LONG_ZERO = b"0" * 19
+_LONG_START = re.compile(rb"[\[,: \t\r\n-]" + _LONG_ZERO)
+"""Where an integer of so many digits may begin, once each digit is made 0. Fractions, which are often long, do not."""
 _DIGITS_TO_ZERO = bytes(48 if 48 <= byte < 58 else byte for byte in range(256))
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$?(?P<path>[^`]*)`)?$", re.DOTALL)
 _NAMED_FIELD = re.compile(r"field `(?P<name>[^`]*)`")
@@ -96,7 +99,8 @@ def _check_text(text: bytes, integer_max: int) -> None:
         text.decode("utf-8")
     except UnicodeDecodeError as wrong:
         raise _malformed(f"it is not UTF-8 (byte {wrong.start})") from wrong
-    if b"0" * 19 in text.translate(_DIGITS_TO_ZERO):
+    digits = text.translate(_DIGITS_TO_ZERO)
+    if _LONG_ZERO in digits and (digits.startswith(_LONG_ZERO) or _LONG_START.search(digits)):
         _check_integers(text, integer_max)
 
 

@@ -103,17 +103,17 @@ class Entry(Struct, eq=False, gc=False):
         return next(slot for slot in self.placed if slot.node == node)
 
 
-class Line:
-    """Jobs of one queue and one class of need, the best first. Where its first does not fit, none does."""
+class Line(Struct, eq=False, gc=False):
+    """Jobs of one queue and one class of need, the best first. Where its first does not fit, none does.
 
-    __slots__ = ("barred", "leaf", "need", "waiting")
+    Attributes:
+        barred: the queue and resource whose limit holds the line back; None if none does.
+    """
 
-    def __init__(self, leaf: QueueNode, need: Need) -> None:
-        self.leaf = leaf
-        self.need = need
-        self.waiting: list[tuple[Rank, Entry]] = []
-        self.barred: tuple[QueueNode, int] | None = None
-        """The queue and resource whose limit holds the line back; None if none does."""
+    leaf: QueueNode
+    need: Need
+    waiting: list[tuple[Rank, Entry]] = []
+    barred: tuple[QueueNode, int] | None = None
 
     def add(self, entry: Entry) -> None:
         """Enter a job by its rank."""

@@ -36,6 +36,8 @@ class Ledger:
         self._by_free: list[dict[str, dict[int, int]]] = [{} for _ in cluster.levels]
         self._changed: dict[str, set[int]] = {}
         """Nodes by type on which another number of devices is free since somebody asked for domains by that."""
+        self._counted: list[dict[str, dict[int, int]]] = [{} for _ in cluster.levels]
+        """By level, type and node: how many are free there as its domain knows it; `by_free` brings it up to date."""
         self._uncounted: list[dict[str, set[int]]] = [{} for _ in cluster.levels]
         """By level, nodes whose domain does not know it yet."""
         self.labelled: dict[tuple[str, str], int] = {}
@@ -244,9 +246,9 @@ class Ledger:
     def _count_free(self, machine: Machine, accelerator: str, level: int) -> None:
         """Tell the domain around a node how many whole devices are free there now."""
         now = machine.whole.get(accelerator, 0)  # it may have come back without that type
-        counted, index = machine.counted[level], machine.domains[level]
-        change = now - counted.get(accelerator, 0)
-        counted[accelerator] = now
+        counted, index = self._counted[level].setdefault(accelerator, {}), machine.domains[level]
+        change = now - counted.get(machine.index, 0)
+        counted[machine.index] = now
         free, bit = self.domains[level][index].free, 1 << index
         by_free = self._by_free[level].setdefault(accelerator, {})
         before = free.get(accelerator)

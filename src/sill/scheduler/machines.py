@@ -16,7 +16,7 @@ class Machine:
     """One node as the ledger keeps it: what it has and what is free now."""
 
     __slots__ = (
-        *("bit", "counted", "cpu_step", "cpus_free", "devices", "domains", "index", "jobs", "memory_free"),
+        *("bit", "cpu_step", "cpus_free", "devices", "domains", "index", "jobs", "memory_free"),
         *("memory_step", "spec", "total_cpus", "whole"),
     )
 
@@ -35,8 +35,6 @@ class Machine:
         """Free thousandths of each device."""
         self.whole = dict(spec.accelerators)
         """Devices nobody uses, by type."""
-        self.counted: list[dict[str, int]] = [{} for _ in domains]
-        """The same as the domain of each level knows it; `Ledger.by_free` brings it up to date when somebody asks."""
         self.jobs: dict[str, None] = {}
         """Ids of jobs with a worker here, in the order they came."""
 

@@ -286,15 +286,16 @@ def _least_whole(ledger: Ledger, need: Need, accelerator: str, avoid: int) -> in
     usable = need.nodes_up(ledger, avoid)
     has_all = 0
     for exact in islice(devices.exact, need.milli // MILLI, None):
-        mask = exact & usable
-        if mask and not has_all:
+        if not exact or not (mask := exact & usable):
+            continue
+        if not has_all:
             machine = ledger.machines[lowest(mask)]
             if machine.cpus_free >= need.cpus and machine.memory_free >= need.memory:
                 return machine.index
             has_all = ledger.with_room(need.cpus, need.memory, accelerator, need.milli)
             if not has_all:
                 return -1
-        found = _first_with_room(ledger, need, accelerator, mask & has_all) if mask else -1
+        found = _first_with_room(ledger, need, accelerator, mask & has_all)
         if found >= 0:
             return found
     return -1

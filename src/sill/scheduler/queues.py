@@ -45,7 +45,7 @@ class QueueNode:
         self.used = [0] * size
         """What it and all queues below hold."""
         self.used_up: tuple[list[int], ...] = ()
-        """The same lists of it and of all above but the root, of which `Tree.used` is the sum."""
+        """The same lists of it and of all above, the root's last."""
         self.claimed = [0] * size
         """What others are being stopped for, to give it back to jobs of this queue and of those below."""
         self.drawn = [0] * size
@@ -175,11 +175,6 @@ class Tree:
                 return node.band, False, share, node.number, node
         return node.band, True, share, node.number, node
 
-    @property
-    def used(self) -> list[int]:
-        """What all queues hold together."""
-        return [sum(held) for held in zip(*(node.used for node in self.root.children), strict=True)] or self.root.used
-
     def path(self, node: QueueNode) -> list[QueueNode]:
         """The queue and all above it, the root last."""
         found = [node]
@@ -213,7 +208,7 @@ class Tree:
         stays after all, without its limits."""
         if node.spec.name not in self.by_name:
             self._adopt(node, Queue(name=node.spec.name), self.root)
-        path = self.path(node)[:-1]
+        path = self.path(node)
         node.bounds = tuple((at, *limit) for at in path for limit in at.limits)
         node.used_up = tuple(at.used for at in path)
         node.declared = self._declared
@@ -289,8 +284,7 @@ class Tree:
         self.keeps = any(self.root.kept)
         self.has_promises = any(node.promises for node in self.by_name.values())
         self.decays = any(node.half_life_s for node in self.by_name.values())
-        self.root.drawn = [0] * len(self.root.drawn)
-        for node in self.by_name.values():
+        for node in (self.root, *self.by_name.values()):
             node.used, node.drawn = [0] * len(node.used), [0] * len(node.used)
         self._declared += 1
         for node, used in leaves:

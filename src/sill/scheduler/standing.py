@@ -75,7 +75,7 @@ def _queues(state: State) -> Iterator[QueueStanding]:
     tree = state.tree
     running, known = (_counted(state, entries) for entries in (state.running, state.entries))
     promised = {resource for node in tree.by_name.values() for resource, _ in node.promises}
-    free = [has - held for has, held in zip(state.resources.total, tree.used, strict=True)]
+    free = [has - held for has, held in zip(state.resources.total, tree.root.used, strict=True)]
     stack = sorted(tree.root.children, key=lambda node: node.spec.name, reverse=True)
     while stack:
         node = stack.pop()

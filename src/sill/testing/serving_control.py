@@ -39,7 +39,9 @@ def app(folder: Path) -> Any:
             kept = folder / "log" / f"{batch['id']}.json"
             with (folder / "posts").open("a") as posts:
                 posts.write(batch["id"] + "\n")
-            kept.write_bytes(body)
+            beside = folder / f"{batch['id']}.new"
+            beside.write_bytes(body)
+            beside.rename(kept)  # whoever looks into the folder meanwhile sees whole batches
             return 200, b'{"rows":1}'
         if path == "/api/v1/serving/report":
             with (folder / "reports").open("ab") as reports:

@@ -2,7 +2,7 @@
 
 python matrix.py core|whole|MODELS HTTP_ADDRESS GRPC_ADDRESS TOKEN CLIENT ...
 
-MODELS is a file that names models, one a line: those cases of the core that are about them.
+MODELS is a file of lines `MODEL INPUT`: those cases of the core that are about them, with what their input is called.
 """
 
 import json
@@ -14,11 +14,13 @@ from every_client import GRPC, HTTP, RAW_ONLY
 
 
 def main(part, http_url, grpc_url, token, *clients):
-    models = set() if part in ("core", "whole") else set(Path(part).read_text().split())
+    models = {} if part in ("core", "whole") else dict(line.split() for line in Path(part).read_text().splitlines())
     for client in clients:
         plain = (False,) if client in RAW_ONLY else (False, True)
         cases = [
-            case for case in every_case(is_core=part != "whole", plain=plain) if not models or case.model in models
+            case._replace(given=models.get(case.model, case.given))
+            for case in every_case(is_core=part != "whole", plain=plain)
+            if not models or case.model in models
         ]
         run, url = (HTTP[client], http_url) if client in HTTP else (GRPC[client], grpc_url)
         count = 0

@@ -27,12 +27,17 @@ CACHE_BYTES = 3 * 1024**3
 ASKED_LEAST = 20
 
 
-def made(runtime: str, folder: Path) -> tuple[Zoo, str]:
-    """The models of a runtime, and the interpreter that has its library; empty for this one."""
+def made(runtime: str, folder: Path, inputs: dict[str, str]) -> tuple[Zoo, str]:
+    """The models of a runtime, and the interpreter that has its library; empty for this one.
+
+    Args:
+        inputs: gets what each model's input is called.
+    """
     zoo, wanted = Zoo(make_signer(folder)), identities_of(runtime)
     if runtime == "python":
         for name, (datatype, shape) in wanted.items():
             zoo.add(name, *identity_in_python(datatype, shape), runtime)
+            inputs[name] = "INPUT0"
         return zoo, ""
     python = "" if runtime == "torch" else str(environment("runtimes"))
     place = folder / runtime
@@ -44,15 +49,17 @@ def made(runtime: str, folder: Path) -> tuple[Zoo, str]:
     for name in wanted:
         opened = open_runtime(runtime, place / name, python=python)
         zoo.add(name, files_in(place / name), opened.signature(), runtime)
+        inputs[name] = opened.signature().inputs[0].name  # PyTorch writes it in small letters
         opened.close()
     return zoo, python
 
 
 @pytest.mark.parametrize("runtime", ["python", "torch", "jax", "tensorflow"])
 def test_every_value_comes_back_from_another_runtime(runtime: str, tmp_path: Path) -> None:
-    zoo, python = made(runtime, tmp_path)
+    inputs: dict[str, str] = {}
+    zoo, python = made(runtime, tmp_path, inputs)
     models = tmp_path / "models"
-    models.write_text("\n".join(identities_of(runtime)))
+    models.write_text("\n".join(f"{name} {given}" for name, given in inputs.items()))
 
     def make_plane(home: Path, control: ControlStandIn) -> InferenceUnderTest:
         plane = InferenceUnderTest(home, control)

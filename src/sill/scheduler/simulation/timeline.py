@@ -40,7 +40,7 @@ class Timeline:
         if self._first_us < 0:
             self._first_us = self._last_us = state.now_us
         self._add(state.now_us)
-        total, used = state.resources.total, state.tree.used
+        total, used = state.resources.total, state.tree.root.used
         counted = ACCELERATORS if total[ACCELERATORS] else CPUS
         self._used = used[counted] / (total[counted] or 1)
         self._waiting = float(len(state.entries) - len(state.running))

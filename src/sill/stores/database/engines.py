@@ -18,9 +18,9 @@ READERS_EXTRA = 24
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF")
-_WRITER_PRAGMAS = ("cache_size=-32000", "wal_autocheckpoint=8000")
-"""Up to 32 MB of pages are remembered, and as much is written to the log before it is moved to its place: a page that many
-commits change is then moved once. What is committed is in the log, on disk, either way."""
+_WRITER_PRAGMAS = ("cache_size=-32000", "wal_autocheckpoint=16000")
+"""Up to 32 MB of pages are remembered, and 64 MB are written to the log before they are moved to their places: a page that
+many commits change is then moved once. What is committed is in the log, on disk, either way."""
 
 
 def open_engines(url: str) -> tuple[Engine, Engine]:
