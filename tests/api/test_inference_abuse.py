@@ -74,7 +74,7 @@ async def test_bad_input_in_a_loop_is_answered_exactly_in_bounded_memory_and_fai
     outcome = await abuse.measure(kind, request.getfixturevalue(house), CALM_S, ABUSED_S)
     abuse.tell(outcome)
 
-    assert outcome.answers
+    assert outcome.answers or kind[1] in bad_http.LASTING
     assert outcome.wrong == {}
     assert outcome.failed == 0
-    assert outcome.grew_mb < abuse.GREW_MB_MAX
+    assert outcome.grew_mb <= outcome.grew_mb_max

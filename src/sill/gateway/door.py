@@ -51,8 +51,10 @@ class Door:
             await self._tell_counts(scope, send)
             return
         fields = dict(scope["headers"])
-        head = head_of(scope, len(body))
+        body_bytes = len(body)
+        head = head_of(scope, body_bytes)
         content = await _joined(head, body)
+        del body  # it may be long, and is in the content
         seconds, is_repeatable = _seconds(fields), _is_repeatable(fields)
         target = path.encode()
         if path.startswith(REPOSITORY) and path.endswith(("/load", "/unload")):
@@ -65,7 +67,7 @@ class Door:
         if self.heads is not None and HEAD in scope and is_plain and answer[9:12] == b"200":
             tenant = fields.get(b"authorization", b"")
             onward = Onward(head=head, path=target, is_repeatable=is_repeatable, seconds=seconds, tenant=tenant)
-            self.heads.learn(scope[HEAD], onward, len(body))
+            self.heads.learn(scope[HEAD], onward, body_bytes)
 
     async def _ask(
         self,
