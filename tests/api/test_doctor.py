@@ -18,7 +18,7 @@ def test_a_healthy_platform_has_nothing_wrong(root: httpx.Client) -> None:
     findings = root.get("/api/v1/doctor").json()
 
     assert {each["status"] for each in findings} <= {"ok", "warning"}
-    assert {"permissions", "disk", "database", "blobs", "audit", "inference", "runs"} == {
+    assert {"permissions", "disk", "database", "blobs", "audit", "inference", "runs", "accelerators"} == {
         each["name"] for each in findings
     }
 
