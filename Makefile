@@ -27,7 +27,7 @@ dev:
 test: dev        ## install, then lint, check types and run the tests
 	@$(BIN)/ruff check src tests bench drill scripts && $(BIN)/ruff format --check -q src tests bench drill scripts
 	@$(BIN)/mypy
-	@$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-all: dev    ## the same with the long fault and scale suites
 	@$(BIN)/ruff check src tests bench drill scripts && $(BIN)/mypy

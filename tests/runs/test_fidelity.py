@@ -92,7 +92,7 @@ def measured(runs: list[Run]) -> tuple[float, float]:
     return sum(jcts) / len(jcts), (last - first) / 1e6
 
 
-@pytest.mark.parametrize("jobs", [60, pytest.param(2_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("jobs", [60, pytest.param(400, marks=pytest.mark.slow)])
 async def test_daemon_and_simulator_agree_within_two_percent(tmp_path: Path, jobs: int) -> None:
     clock = ManualClock()
     arrivals = generated(jobs, clock.now_us())

@@ -1,5 +1,7 @@
 """What was flushed is delivered once it can be, whatever dies in between; the oldest goes when there is no room."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 import msgspec
@@ -145,3 +147,28 @@ async def test_an_absent_receiver_loses_nothing(tmp_path: Path) -> None:
         await shipping._deliver(*found)
 
     assert drain(spool) == ["req-1"]
+
+
+@pytest.mark.anyio
+async def test_a_row_that_is_being_written_when_the_end_comes_is_delivered_too(tmp_path: Path) -> None:
+    began, may_go_on = threading.Event(), threading.Event()
+
+    class SlowDisk(Spool):
+        def append(self, rows: list[RequestRow]) -> None:
+            began.set()
+            may_go_on.wait(10)
+            super().append(rows)
+
+    receiver = Receiver()
+    shipping = Shipping(SlowDisk(tmp_path, SystemClock()), receiver, SystemClock())
+    shipping.recorder.note(seen(1))
+    work = asyncio.create_task(shipping.flush())
+    await asyncio.to_thread(began.wait, 10)
+    work.cancel()
+    await asyncio.wait([work])
+    asyncio.get_running_loop().call_later(0.05, may_go_on.set)
+
+    await shipping.flush()
+    await shipping.deliver()
+
+    assert receiver.taken == ["req-1"]

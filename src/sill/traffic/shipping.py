@@ -45,6 +45,7 @@ class Shipping:
         self._some = asyncio.Event()
         self._spooled = asyncio.Event()
         self._spooled.set()  # a former process may have left some
+        self._writing: asyncio.Task[None] | None = None
         self.rows_dropped = 0
         self.batches_refused = 0
 
@@ -60,11 +61,16 @@ class Shipping:
         Args:
             share: of the time that may be spent on it; it is the time of the interpreter, which requests need too.
         """
+        if (
+            self._writing is not None
+        ):  # who wrote before was cancelled meanwhile; what it had taken is being written still
+            await asyncio.wait([self._writing])
         while self.recorder.waiting:
             started_s = time.monotonic()
             taken = self.recorder.take(FLUSH_ROWS_MAX)
+            self._writing = asyncio.create_task(asyncio.to_thread(self._write, taken))
             try:
-                await asyncio.to_thread(self._write, taken)
+                await asyncio.shield(self._writing)
             except OSError as full:  # the disk is full or gone: answers matter more than their log
                 self.rows_dropped += taken.requests
                 _log.error("%d rows lost: the spool cannot be written: %s", taken.requests, full)
