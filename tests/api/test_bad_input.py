@@ -83,7 +83,7 @@ def nothing_changed(live: Live, request: pytest.FixtureRequest) -> Iterator[None
     """After every test: the same processes, and nothing of what is kept has changed (but where the test looks itself)."""
     before = live.state()
     yield
-    assert all(process.is_running() for process in live.started), "a process ended"
+    assert live.ended() == []
     assert "is_refused" not in request.function.__name__ or live.state() == before, live.last_events()
 
 

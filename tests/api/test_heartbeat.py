@@ -1,10 +1,16 @@
 """Who shows no sign of life is found out; who watches and was stopped himself accuses nobody."""
 
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from sill.api.child_process import LOCK_FILE
-from sill.api.heartbeat import BLIND_S, FIRST_BEAT_S, LOOK_S, SILENT_S, Watch
+from sill.api.heartbeat import BLIND_S, FIRST_BEAT_S, LOOK_S, SILENT_S, WORKING_S, Watch
 from sill.api.serving_life import BEAT_FILE
 
 
@@ -75,3 +81,38 @@ def test_who_was_stopped_himself_looks_again_first(tmp_path: Path) -> None:
     patient.now_s += 100 * BLIND_S
 
     assert not patient.is_found_silent_within(SILENT_S)
+
+
+@pytest.fixture
+def spinning() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that works and never comes to say so."""
+    with subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=-1) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_one_that_works_or_waits_for_a_processor_is_given_longer(
+    tmp_path: Path, spinning: subprocess.Popen[bytes]
+) -> None:
+    patient = Patient(tmp_path)
+    patient.is_reborn(str(spinning.pid))
+    for _ in range(2):
+        patient.beats()
+        patient.is_found_silent_within(LOOK_S)
+
+    assert not patient.is_found_silent_within(WORKING_S - 2 * LOOK_S)
+    assert patient.is_found_silent_within(4 * LOOK_S)
+
+
+def test_one_that_was_stopped_is_not(tmp_path: Path, spinning: subprocess.Popen[bytes]) -> None:
+    patient = Patient(tmp_path)
+    patient.is_reborn(str(spinning.pid))
+    for _ in range(2):
+        patient.beats()
+        patient.is_found_silent_within(LOOK_S)
+    spinning.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, spinning.pid, os.WSTOPPED)
+
+    assert patient.is_found_silent_within(SILENT_S + LOOK_S)

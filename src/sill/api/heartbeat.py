@@ -4,6 +4,7 @@ It touches a file (`serving_life.beat`); who watches it sees that the file chang
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -14,6 +15,9 @@ from sill.api.serving_life import BEAT_FILE
 
 SILENT_S = 1.5
 """A process that showed no sign of life for so long is ended: the connections it has get no answers."""
+WORKING_S = 15.0
+"""The same for one that works, or would if it had a processor: on a machine with too much to do it is no help to
+start it again, while one that was stopped, or waits for what never comes, will not come round by itself."""
 FIRST_BEAT_S = 60.0
 """How long one may take to show the first."""
 LOOK_S = 0.25
@@ -53,7 +57,10 @@ class Watch:
             self._beat_ns, self._heard_s = beat_ns, now_s
         elif is_blind:
             self._heard_s = now_s
-        return bool(beat_ns) and now_s - self._heard_s > (SILENT_S if self._has_beaten else FIRST_BEAT_S)
+        silent_s = now_s - self._heard_s
+        if not beat_ns or silent_s <= (SILENT_S if self._has_beaten else FIRST_BEAT_S):
+            return False
+        return silent_s > WORKING_S or not _works(process)
 
     def _seen(self) -> tuple[str, int]:
         try:
@@ -77,6 +84,16 @@ async def end_silent(folder: Path, own: Path) -> None:
                 _log.warning("the process of %s is silent and is ended", other.name)
                 await asyncio.to_thread(child.kill)
         await asyncio.sleep(LOOK_S)
+
+
+def _works(process: str) -> bool:
+    """True if some thread of it runs, waits for a processor, or for a disk. False where the system does not tell."""
+    with contextlib.suppress(OSError):  # it has ended, or there is no /proc here
+        for thread in Path("/proc", process, "task").iterdir():
+            state = (thread / "stat").read_text().rpartition(")")[2].split()[0]
+            if state in ("R", "D"):
+                return True
+    return False
 
 
 def _processes(folder: Path) -> set[Path]:

@@ -21,6 +21,8 @@ from sill.core.errors import Unavailable
 from sill.testing.platform import evaluation, linear_onnx
 
 READY_S = 60.0
+TO_GO_ON = ("sill.api", "sill.api.inference", "sill.engines.local.supervisor", "sleep")
+"""What no request may end, by a word of its command line."""
 RUN_SECONDS = "900"
 PROJECT, FOREIGN = "acme", "other"
 CHANGES_BY_ITSELF = frozenset({"events", "cursors"})
@@ -44,8 +46,8 @@ class Live:
         self.inference_url = f"http://127.0.0.1:{self.port + 1}"
         self.settings = settings
         self.run_id = ""
-        self.started: list[psutil.Process] = []
-        """What ran when `fill` was done."""
+        self.started: dict[str, psutil.Process] = {}
+        """By name of `TO_GO_ON`, from when `fill` was done."""
         self.process: subprocess.Popen[bytes] | None = None
         self.tokens: dict[str, str] = {}
 
@@ -101,6 +103,11 @@ class Live:
                 if str(self.home) in " ".join([*process.environ().values(), *process.cmdline()]):
                     found.append(process)
         return found
+
+    def ended(self, *names: str) -> list[str]:
+        """Which of `started`, or of those named, have ended, and what the logs say last."""
+        gone = [name for name in names or TO_GO_ON if not self.started[name].is_running()]
+        return [*gone, *self.log().splitlines()[-20:]] if gone else []
 
     def state(self) -> dict[str, object]:
         """A digest of each table's rows, but for the readers' places, and the number of events that are no refusals."""
@@ -188,10 +195,20 @@ def fill(platform: Live) -> None:
             revisions = ask(client, "GET", f"{at}/endpoints/thing")["revisions"]
             has_begun = "sleep" in [process.name() for process in platform.processes()]
             if has_ticked and is_running and has_begun and [revision["state"] for revision in revisions] == ["live"]:
-                platform.started = platform.processes()
+                platform.started = _to_go_on(platform.processes())
                 return
             time.sleep(0.05)
         raise Unavailable(f"the run does not run, or the endpoint does not answer: {revisions}")
+
+
+def _to_go_on(processes: list[psutil.Process]) -> dict[str, psutil.Process]:
+    """The oldest of each of `TO_GO_ON`: a young one of the same name is a fork that has not become its program yet."""
+    found: dict[str, psutil.Process] = {}
+    for process in sorted(processes, key=psutil.Process.create_time, reverse=True):
+        with contextlib.suppress(psutil.Error):
+            found |= {name: process for name in TO_GO_ON if name in process.cmdline()}
+    assert set(found) == set(TO_GO_ON), found
+    return found
 
 
 def version(client: httpx.Client, at: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def known_field(route: WireRoute) -> str:
 @pytest.fixture(autouse=True)
 def still_there(live: Live) -> Iterator[None]:
     yield
-    assert all(process.is_running() for process in live.started), "a process ended"
+    assert live.ended() == []
 
 
 def check(answer: httpx.Response, what: object) -> None:
