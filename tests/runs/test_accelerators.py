@@ -8,6 +8,8 @@ import pytest
 
 from sill.core.actors import Actor
 from sill.core.errors import Refused
+from sill.queues.service import Queues
+from sill.queues.types import QueueSpec
 from sill.runs.jobs import running_of
 from sill.runs.types import Resources, Run, RunSpec, RunState
 
@@ -20,6 +22,7 @@ DECLARED = """
 name = "loihi2"
 kind = "neuromorphic"
 capabilities = ["spikes"]
+price_usd_per_h = 100
 
 [[devices]]
 type = "loihi2"
@@ -109,3 +112,15 @@ async def test_a_run_found_running_keeps_its_devices_unless_they_are_gone(
 
 async def test_a_device_can_have_a_ceiling_of_its_own(host: Any) -> None:
     assert "accelerators/loihi2" in host.runs.board.resources
+
+
+async def test_a_budget_counts_the_price_of_the_kind_that_is_asked_for(host: Any, ada: Actor, program: Program) -> None:
+    board = host.runs.board  # nobody knows how long these take: an hour is expected
+    queues = Queues(host.database, board.resources, board.nodes)
+    await queues.put(ada, QueueSpec(name="poor", budget={"usd": 10}, projects=("p",)))
+    dear = await host.runs.submit(ada, "p", program(resources=needing(1, "loihi2")))
+    cheap = await host.runs.submit(ada, "p", program(resources=needing(1, "alveo")))
+    await board.refresh()
+
+    assert board.decide().starts == [("p", cheap.id)]
+    assert "would pass the budget of queue 'poor'" in board.why(dear.id)

@@ -15,24 +15,17 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, event
 
-from sill.core.accelerators import AcceleratorType, Device
 from sill.core.actors import PLATFORM
 from sill.core.clock import ManualClock
 from sill.core.events import Event
-from sill.engines.types import Capacity
 from sill.queues.types import QueueSpec
 from sill.runs.types import Run, RunState
 from sill.stores.log import events_after
-from sill.testing.fake_engine import JOURNAL, FakeEngine, read_attempts
+from sill.testing.fake_engine import JOURNAL, FakeEngine, read_attempts, with_devices
 from sill.testing.virtual_daemon import Arrival, Daemon, live_through, open_daemon
 
 START_US = 1_700_000_000_000_000
-CAPACITY = Capacity(
-    cpus=4,
-    memory_bytes=1024**3,
-    devices=tuple(Device(type="t4", driver="declared", name=str(number)) for number in range(4)),
-    types=(AcceleratorType(name="t4"),),
-)
+CAPACITY = with_devices(cpus=4, many=4)
 CEILING = 2.0
 QUEUES = (
     QueueSpec(name="held", ceiling={"cpus": CEILING}, projects=("bound",)),

@@ -8,25 +8,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from sill.core.accelerators import AcceleratorType, Device
 from sill.core.actors import PLATFORM, Actor
 from sill.core.clock import ManualClock
 from sill.core.errors import InvalidValue
-from sill.engines.types import Capacity
 from sill.runs.store import RUNS
 from sill.runs.types import Resources, Run, RunSpec, RunState
 from sill.stores.log import events_after
-from sill.testing.fake_engine import FakeEngine
+from sill.testing.fake_engine import FakeEngine, with_devices
 from sill.testing.virtual_daemon import Arrival, Daemon, live_through, open_daemon
 
 pytestmark = pytest.mark.anyio
 HOUR_S = 3600.0
-CAPACITY = Capacity(
-    cpus=8,
-    memory_bytes=1024**3,
-    devices=tuple(Device(type="t4", driver="declared", name=str(number)) for number in range(4)),
-    types=(AcceleratorType(name="t4"),),
-)
+CAPACITY = with_devices(cpus=8, many=4)
 
 
 def opened(home: Path, clock: ManualClock) -> Daemon:

@@ -58,9 +58,11 @@ class Costs:
         store.add_records(tx, [record])
         return record
 
-    def record_many(self, tx: Tx, uses: Sequence[tuple[str, str, str, Usage]]) -> None:
-        """`record` for several uses: (project, kind, subject, usage) of each."""
-        store.add_records(tx, [self._record(tx, *use, 0) for use in uses])
+    def record_many(self, tx: Tx, uses: Sequence[tuple[str, str, str, Usage]]) -> list[Cost]:
+        """`record` for several uses, (project, kind, subject, usage) of each; what each came to."""
+        records = [self._record(tx, *use, 0) for use in uses]
+        store.add_records(tx, records)
+        return [record.cost for record in records]
 
     def _record(self, tx: Tx, project: str, kind: str, subject: str, usage: Usage, predictions: int) -> MeterRecord:
         return MeterRecord(

@@ -11,6 +11,7 @@ from sill.core.errors import SillError
 from sill.core.names import shorten
 from sill.core.values import Value
 from sill.costs.rules import add
+from sill.costs.types import Cost
 from sill.engines.types import EngineStatus, Reporting
 from sill.runs import rules, store
 from sill.runs.sampling import SystemMetrics
@@ -69,9 +70,8 @@ class Finisher:
             self._runs.wake.set()
 
     def _end_all(self, tx: Tx, ends: Sequence[End]) -> None:
-        costs = self._runs.costs
         found = RUNS.find_many(tx.connection, [(end.run.project, end.run.id) for end in ends])
-        changes: list[tuple[Run, Run]] = []
+        over: list[tuple[Run, Run]] = []
         uses = []
         for end in ends:
             now = found.pop((end.run.project, end.run.id), None)
@@ -81,12 +81,10 @@ class Finisher:
                 artifact_store.keep(tx, now.project, now.id, file)
             if end.refused:
                 tracking.log(tx, now.project, now.id, Batch(tags={REFUSED_TAG: end.refused}))
-            usage = rules.used(now, end.status)
-            uses.append((now.project, "run", now.id, usage))
-            cost = costs.price(usage) if now.cost is None else add((now.cost, costs.price(usage)))
-            after = rules.after_attempt(now, end.status, tx.now_us)
-            changes.append((now, msgspec.structs.replace(after, cost=cost)))
-        costs.record_many(tx, uses)
+            uses.append((now.project, "run", now.id, rules.used(now, end.status)))
+            over.append((now, rules.after_attempt(now, end.status, tx.now_us)))
+        costs = self._runs.costs.record_many(tx, uses)
+        changes = [(now, _with_cost(after, cost)) for (now, after), cost in zip(over, costs, strict=True)]
         store.keep_all_ended(tx, changes, PLATFORM.id)
 
     def _with_last_line(self, run: Run, status: EngineStatus) -> EngineStatus:
@@ -125,3 +123,8 @@ class Finisher:
             except SillError as wrong:
                 refused.append(f"{path}: {wrong.message}")
         return kept, "\n".join(refused)[:8_000]
+
+
+def _with_cost(run: Run, cost: Cost) -> Run:
+    """The run, with what one more attempt came to."""
+    return msgspec.structs.replace(run, cost=cost if run.cost is None else add((run.cost, cost)))

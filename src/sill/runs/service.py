@@ -14,7 +14,7 @@ from sill.core.clock import Clock, Ids, iso
 from sill.core.errors import Conflict, InvalidValue, Limited, NotFound
 from sill.core.names import check_id
 from sill.core.settings import Settings
-from sill.costs.types import Usage
+from sill.costs.types import Cost, Usage
 from sill.engines.types import Engine, Life
 from sill.governance.lineage import add_edge
 from sill.governance.rules import require
@@ -63,7 +63,7 @@ class JobTokens(Protocol):
 class Meters(spending.Meters, Protocol):
     """What runs need of costs."""
 
-    def record_many(self, tx: Tx, uses: Sequence[tuple[str, str, str, Usage]]) -> None: ...
+    def record_many(self, tx: Tx, uses: Sequence[tuple[str, str, str, Usage]]) -> list[Cost]: ...
 
 
 class Runs:

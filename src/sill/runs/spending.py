@@ -119,4 +119,10 @@ class Spending:
 def _needs(job: Job) -> Resources:
     """What the job asks for, in the runs' words."""
     workers = max(job.workers, job.max_workers)
-    return Resources(cpus=job.cpus, memory_bytes=job.memory_bytes, accelerators=job.accelerators, workers=workers)
+    return Resources(
+        cpus=job.cpus,
+        memory_bytes=job.memory_bytes,
+        accelerators=job.accelerators,
+        accelerator_types=job.types,
+        workers=workers,
+    )

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from sill.core.accelerators import AcceleratorType, Device
 from sill.core.clock import Clock
 from sill.engines.types import Capacity, EngineStatus, Life, LogPiece, Machine, Outputs, Sample, StartSpec, Used
 
@@ -27,6 +28,12 @@ class Attempt(msgspec.Struct):
     end_us: int
     cpus: float
     cause: str = "exit"
+
+
+def with_devices(cpus: float, many: int, kind: str = "t4") -> Capacity:
+    """A machine with devices of one kind, and a gigabyte of memory."""
+    devices = tuple(Device(type=kind, driver="declared", name=str(number)) for number in range(many))
+    return Capacity(cpus=cpus, memory_bytes=1024**3, devices=devices, types=(AcceleratorType(name=kind),))
 
 
 class FakeEngine:
