@@ -88,10 +88,7 @@ class Batcher:
         self.run_wide: Run | None = None
         self._run = run
         self._finish = finish
-        self._row_ms = row_ms
-        self._more_ms = row_ms if batch_row_ms is None else batch_row_ms
-        self.rows_max = batch_rows(self._row_ms, self._more_ms, BATCH_ROWS_MAX) if can_batch else 1
-        self._rows_shared = shared_rows(self._row_ms, self._more_ms, self.rows_max)
+        self._know(row_ms, batch_row_ms, can_batch)
         self._queue = FairQueue()
         self._again = Again()
         self._company = company
@@ -108,11 +105,14 @@ class Batcher:
 
     def calibrate(self, row_ms: float, batch_row_ms: float | None, *, can_batch: bool) -> None:
         """Go on with times that were measured anew, see the class."""
+        self._know(row_ms, batch_row_ms, can_batch)
+        self.admission.calibrate(self._row_ms, self._more_ms, self.rows_max, LANES_MAX)
+
+    def _know(self, row_ms: float, batch_row_ms: float | None, can_batch: bool) -> None:
         self._row_ms = row_ms
         self._more_ms = row_ms if batch_row_ms is None else batch_row_ms
         self.rows_max = batch_rows(self._row_ms, self._more_ms, BATCH_ROWS_MAX) if can_batch else 1
         self._rows_shared = shared_rows(self._row_ms, self._more_ms, self.rows_max)
-        self.admission.calibrate(self._row_ms, self._more_ms, self.rows_max, LANES_MAX)
 
     @property
     def waiting(self) -> int:

@@ -7,7 +7,6 @@ Source: the server that `mlflow models serve` starts (mlflow.pyfunc.scoring_serv
 import csv
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from sill.core.errors import InvalidValue, UnsupportedType
 from sill.core.names import shorten
 from sill.core.values import Value
+from sill.protocols.oip.tensors import unnested
 from sill.runtimes.types import Signature
 from sill.safety.strict_json import decode
 
@@ -22,7 +22,6 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 JSON_TYPE, CSV_TYPE = "application/json", "text/csv"
 ROWS_MAX = 10_000
 COLUMNS_MAX = 2_000
-RANK_MAX = 8
 TABULAR_INPUT = "input"
 
 Array = np.ndarray[Any, Any]
@@ -185,15 +184,8 @@ def _of_tensors(signature: Signature, form: str, given: Any) -> dict[str, Any]:
 
 def _array(name: str, given: Any) -> Array:
     """A nested list of one kind of values as an array of that kind: BOOL, INT64, FP64 or texts."""
-    level: list[Any] = [given]
-    shape: list[int] = []
-    while level and isinstance(level[0], list):
-        sizes = {len(one) if isinstance(one, list) else -1 for one in level}
-        if len(sizes) != 1 or len(shape) == RANK_MAX:
-            raise InvalidValue(f"{shorten(name)!r} is a list of unequal lists.", field=name[:100])
-        shape.append(sizes.pop())
-        level = list(chain.from_iterable(level))
-    return np.array(level, dtype=_kind(name, level)).reshape(shape)
+    shape, values = unnested(name, given)
+    return np.array(values, dtype=_kind(name, values)).reshape(shape)
 
 
 def _kind(name: str, values: Sequence[Any]) -> Any:

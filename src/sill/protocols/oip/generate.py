@@ -5,7 +5,6 @@ Source: triton-inference-server/server, docs/protocol/extension_generate.md. Our
 """
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -14,13 +13,12 @@ from sill.core.errors import InvalidValue
 from sill.core.names import shorten
 from sill.core.values import Value
 from sill.protocols.oip.codec import ID_LENGTH_MAX
-from sill.protocols.oip.tensors import RANK_MAX, read_tensor
+from sill.protocols.oip.tensors import BINARY_ONLY, read_tensor, unnested
 from sill.protocols.oip.types import RequestInput
 from sill.runtimes.types import Signature, TensorSpec
 from sill.safety.strict_json import decode
 
 RESERVED = ("id", "parameters")
-HALVES = ("FP16", "BF16")
 
 
 class GenerateRequest(Value, frozen=True, kw_only=True):
@@ -58,29 +56,16 @@ def _tensors(signature: Signature, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tensor(spec: TensorSpec, value: Any) -> Any:
-    dims, flat = _flat(spec.name, value)
+    dims, flat = unnested(spec.name, value)
     rank = len(spec.shape)
     if not dims:
         shape = (1,) * max(rank, 1)
     else:
         shape = (1, *dims) if len(dims) == rank - 1 else dims
-    datatype = "FP32" if spec.datatype in HALVES else spec.datatype
+    datatype = "FP32" if spec.datatype in BINARY_ONLY else spec.datatype
     data = msgspec.Raw(msgspec.json.encode(flat))
     tensor = read_tensor(RequestInput(name=spec.name, shape=shape, datatype=datatype, data=data))
     return tensor.reshape(()) if rank == 0 and tensor.size == 1 else tensor
-
-
-def _flat(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
-    """Sizes of a nested list, and its values in a row."""
-    dims: list[int] = []
-    level = [value]
-    while level and isinstance(level[0], list):
-        sizes = {len(one) if isinstance(one, list) else -1 for one in level}
-        if len(sizes) != 1 or len(dims) == RANK_MAX:
-            raise InvalidValue(f"{shorten(name)!r} is a list of unequal lists.", field=name[:100])
-        dims.append(sizes.pop())
-        level = list(chain.from_iterable(level))
-    return tuple(dims), level
 
 
 def _id(given: Mapping[str, Any]) -> str:

@@ -37,6 +37,23 @@ _DECODERS: dict[Any, list[msgspec.json.Decoder[Any]]] = {kind: _decoders(kind) f
 """By item type, then by levels of lists less one."""
 
 
+def unnested(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:
+    """Sizes of a nested list, and its values in a row; no sizes, and one value, for what is no list.
+
+    Raises:
+        InvalidValue: lists of one level have different lengths, or there are more than `RANK_MAX` levels.
+    """
+    dims: list[int] = []
+    level = [value]
+    while level and isinstance(level[0], list):
+        sizes = {len(one) if isinstance(one, list) else -1 for one in level}
+        if len(sizes) != 1 or len(dims) == RANK_MAX:
+            raise InvalidValue(f"{shorten(name)!r} is a list of unequal lists.", field=name[:100])
+        dims.append(sizes.pop())
+        level = list(chain.from_iterable(level))
+    return tuple(dims), level
+
+
 def read_tensor(given: RequestInput) -> "np.ndarray[Any, Any]":
     """The tensor as an array of its shape. Texts (BYTES) become an array of `str` objects.
 

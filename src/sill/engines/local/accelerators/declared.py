@@ -21,9 +21,9 @@ from sill.core.accelerators import AcceleratorType
 from sill.core.errors import InvalidValue
 from sill.core.names import check_name, shorten
 from sill.core.values import Value
+from sill.engines.local.accelerators.drivers import DEVICES_MAX
 
 BYTES_MAX = 1024 * 1024
-DEVICES_MAX = 64
 SHARES_MAX = 1_000
 _ZERO_OR_MORE = ("memory_bytes", "power_w", "idle_power_w", "price_usd_per_h")
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from sill.core.accelerators import AcceleratorType
 from sill.engines.local.accelerators.drivers import Found
-from sill.engines.local.accelerators.sysfs import pci_devices
+from sill.engines.local.accelerators.sysfs import GIB, products
 
 VENDOR = 0x1AE0
-GIB = 1024**3
 CHIPS = {
     0x0027: ("tpu-v3", 32 * GIB),  # v2 shows itself by the same number
     0x005E: ("tpu-v4", 32 * GIB),
@@ -29,7 +28,6 @@ class Google:
     """The plug-in; see `drivers.Driver`."""
 
     def detect(self, root: Path) -> list[Found]:
-        chips = [CHIPS[each.device] for each in pci_devices(root, VENDOR) if each.device in CHIPS]
         return [
             Found(
                 AcceleratorType(
@@ -42,7 +40,7 @@ class Google:
                 ),
                 str(index),
             )
-            for index, (name, memory_bytes) in enumerate(chips)
+            for index, (_, (name, memory_bytes)) in enumerate(products(root, VENDOR, CHIPS))
         ]
 
     def environment(self, names: Sequence[str]) -> dict[str, str]:

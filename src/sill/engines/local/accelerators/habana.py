@@ -9,10 +9,9 @@ from pathlib import Path
 
 from sill.core.accelerators import AcceleratorType
 from sill.engines.local.accelerators.drivers import Found
-from sill.engines.local.accelerators.sysfs import line, number, pci_devices
+from sill.engines.local.accelerators.sysfs import GIB, line, number, products
 
 VENDOR = 0x1DA3
-GIB = 1024**3
 CARDS = {
     0x1000: ("gaudi", 32 * GIB),
     0x1010: ("gaudi", 32 * GIB),
@@ -26,14 +25,11 @@ class Habana:
 
     def detect(self, root: Path) -> list[Found]:
         found: list[Found] = []
-        for each in pci_devices(root, VENDOR):
-            if each.device not in CARDS:
-                continue
-            name, memory_bytes = CARDS[each.device]
+        for address, (name, memory_bytes) in products(root, VENDOR, CARDS):
             kind = AcceleratorType(
                 name=name, kind="asic", vendor="habana", memory_bytes=memory_bytes, capabilities=("bf16",), shares=1
             )
-            found.append(Found(kind, _module(root, each.address, len(found))))
+            found.append(Found(kind, _module(root, address, len(found))))
         return found
 
     def environment(self, names: Sequence[str]) -> dict[str, str]:

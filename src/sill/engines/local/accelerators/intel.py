@@ -9,10 +9,9 @@ from pathlib import Path
 
 from sill.core.accelerators import AcceleratorType
 from sill.engines.local.accelerators.drivers import Found
-from sill.engines.local.accelerators.sysfs import PciDevice, number, pci_devices
+from sill.engines.local.accelerators.sysfs import GIB, on_bus, products
 
 VENDOR = 0x8086
-GIB = 1024**3
 CARDS = {
     **dict.fromkeys((0x0BD5, 0x0BD6), ("max-1550", 128 * GIB)),
     **dict.fromkeys((0x0BD7, 0x0BD8), ("max-1350", 96 * GIB)),
@@ -32,13 +31,11 @@ class Intel:
     """The plug-in; see `drivers.Driver`."""
 
     def detect(self, root: Path) -> list[Found]:
-        every = pci_devices(root, VENDOR)
-        cards = [CARDS[each.device] for each in every if each.device in CARDS]
         gpus = [
             AcceleratorType(name=name, vendor="intel", memory_bytes=memory_bytes, capabilities=("bf16", "fp16"))
-            for name, memory_bytes in cards
+            for _, (name, memory_bytes) in products(root, VENDOR, CARDS)
         ]
-        npus = [each for each in every if _is_npu(root, each)]
+        npus = [folder for folder in on_bus(root, VENDOR) if _is_npu(folder)]
         npu = AcceleratorType(name="intel-npu", kind="npu", vendor="intel", shares=1)
         return [
             *(Found(kind, str(index)) for index, kind in enumerate(gpus)),
@@ -50,6 +47,6 @@ class Intel:
         return {"ZE_AFFINITY_MASK": ",".join(gpus)} if gpus else {"ONEAPI_DEVICE_SELECTOR": "!level_zero:gpu"}
 
 
-def _is_npu(root: Path, device: PciDevice) -> bool:
-    driver = root / "sys/bus/pci/devices" / device.address / "driver"
-    return driver.is_symlink() and driver.readlink().name == _NPU_DRIVER and number(driver.parent / "vendor") == VENDOR
+def _is_npu(device: Path) -> bool:
+    driver = device / "driver"
+    return driver.is_symlink() and driver.readlink().name == _NPU_DRIVER

@@ -1,6 +1,6 @@
 """The accelerators of this machine, found and declared, and what a process is told to see just those it was given."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,17 @@ class Inventory:
     """
 
     def __init__(self, file: str = "", root: Path = Path("/")) -> None:
-        self._said = read_declaration(Path(file)) if file else Declaration()
+        said = read_declaration(Path(file)) if file else Declaration()
         found, types = detect(root)
-        declared = [
-            Device(type=each.type, driver=DECLARED, name=name) for each in self._said.devices for name in each.names
-        ]
+        declared = {
+            Device(type=each.type, driver=DECLARED, name=name): each.variable
+            for each in said.devices
+            for name in each.names
+        }
         self.devices = (*found, *declared)
-        self.types = _types(types, self._said.types, declared)
+        self.types = _types(types, said.types, declared)
+        self._variables = {device: variable for device, variable in declared.items() if variable}
+        """What tells a process of a declared device."""
 
     def variables(self, accelerator: str, indices: Sequence[int]) -> dict[str, str]:
         """What a process is told that was given these devices, as the scheduler counts them within their type.
@@ -41,12 +45,11 @@ class Inventory:
         """
         alike = [device for device in self.devices if device.type == accelerator]
         given = [alike[index] for index in indices if index < len(alike)]  # one may have gone with a restart
-        told = {each.variable: "" for each in self._said.devices if each.variable}
-        for each in self._said.devices:
-            mine = [device.name for device in given if device.driver == DECLARED and device.type == each.type]
-            here = [name for name in mine if name in each.names]
-            if each.variable and here:
-                told[each.variable] = ",".join(filter(None, (told[each.variable], *here)))
+        names: dict[str, list[str]] = {variable: [] for variable in self._variables.values()}
+        for device in given:
+            if device in self._variables:
+                names[self._variables[device]].append(device.name)
+        told = {variable: ",".join(each) for variable, each in names.items()}
         present = dict.fromkeys(device.driver for device in self.devices if device.driver != DECLARED)
         for driver in present:
             told |= drivers()[driver].environment([device.name for device in given if device.driver == driver])
@@ -54,7 +57,7 @@ class Inventory:
 
 
 def _types(
-    found: Sequence[AcceleratorType], said: Sequence[dict[str, Any]], declared: Sequence[Device]
+    found: Sequence[AcceleratorType], said: Sequence[dict[str, Any]], declared: Iterable[Device]
 ) -> tuple[AcceleratorType, ...]:
     """Found types, with what was said of them, and declared ones."""
     every = {kind.name: msgspec.to_builtins(kind) for kind in found}

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from sill.core.accelerators import AcceleratorType
 from sill.engines.local.accelerators.drivers import Found
-from sill.engines.local.accelerators.sysfs import number, pci_devices
+from sill.engines.local.accelerators.sysfs import GIB, number, products
 
 VENDOR = 0x1D0F
-GIB = 1024**3
 CHIPS = {
     0x7064: ("inferentia", 4, 8 * GIB),
     0x7264: ("inferentia2", 2, 32 * GIB),
@@ -28,8 +27,7 @@ class Neuron:
     def detect(self, root: Path) -> list[Found]:
         found: list[Found] = []
         core = 0
-        chips = [CHIPS[each.device] for each in pci_devices(root, VENDOR) if each.device in CHIPS]
-        for index, (name, cores, memory_bytes) in enumerate(chips):
+        for index, (_, (name, cores, memory_bytes)) in enumerate(products(root, VENDOR, CHIPS)):
             cores = number(root / f"sys/devices/virtual/neuron_device/neuron{index}/core_count") or cores
             kind = AcceleratorType(
                 name=name, kind="asic", vendor="amazon", memory_bytes=memory_bytes, capabilities=("bf16",), shares=1

@@ -1,25 +1,23 @@
 """What the Linux kernel says of devices: `/sys/bus/pci/devices`, `/sys/class`. Reading needs no rights and no libraries."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
+
+GIB = 1024**3
+PCI = "sys/bus/pci/devices"
+T = TypeVar("T")
 
 
-class PciDevice(NamedTuple):
-    """One device on the PCI bus."""
-
-    address: str
-    """Such as `0000:3b:00.0`; their order is the order on the bus."""
-    vendor: int
-    device: int
+def on_bus(root: Path, vendor: int) -> list[Path]:
+    """The folders of a maker's PCI devices, in the order of the bus; their names are addresses such as `0000:3b:00.0`."""
+    return [folder for folder in sorted((root / PCI).glob("*")) if number(folder / "vendor") == vendor]
 
 
-def pci_devices(root: Path, vendor: int) -> list[PciDevice]:
-    """Devices of a maker, in the order of the bus."""
-    found = []
-    for folder in sorted((root / "sys/bus/pci/devices").glob("*")):
-        if number(folder / "vendor") == vendor:
-            found.append(PciDevice(folder.name, vendor, number(folder / "device")))
-    return found
+def products(root: Path, vendor: int, known: Mapping[int, T]) -> list[tuple[str, T]]:
+    """Address and product of a maker's devices, in the order of the bus; those whose number is not known are left out."""
+    every = ((folder.name, known.get(number(folder / "device"))) for folder in on_bus(root, vendor))
+    return [(address, product) for address, product in every if product is not None]
 
 
 def number(path: Path) -> int:
