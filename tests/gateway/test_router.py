@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sill.gateway.address import Address
 from sill.gateway.health import FAULTS_MAX
 from sill.gateway.router import ATTEMPTS_MAX, RETRIES_SAVED_MAX, Ask, Router
 from sill.gateway.upstream import Replica
@@ -45,7 +46,7 @@ class Fleet:
             writer.close()
 
         self._servers.append(await asyncio.start_unix_server(serve, place, backlog=2_048))
-        replica = Replica(name, lambda: place)
+        replica = Replica(name, Address(path=lambda: place))
         replica.health.probe_answered(0.0, is_ready=True)
         self.router.replicas.append(replica)
         return replica

@@ -7,6 +7,10 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import get_args
+
+import msgspec
+import uvicorn
 
 from sill.api.describing import unready
 from sill.api.heartbeat import end_silent
@@ -14,6 +18,7 @@ from sill.api.inference_door import build_app
 from sill.api.inference_grpc import serve_grpc
 from sill.api.inference_sockets import Listen, open_grpc_socket, open_sockets
 from sill.api.long_reading import Readers
+from sill.api.replica_run import ReplicaRun
 from sill.api.serving_gate import BODIES_BYTES_MAX
 from sill.api.serving_life import Work, run_process, serve_beside
 from sill.core.clock import SystemClock
@@ -50,17 +55,16 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
 
     Args:
         name: of the process, if it is one of several; it has a folder of that name.
-        listen: `port` alone on the inference port, `shared` with others there, `socket` for a gateway in its folder.
+        listen: `port` alone on the inference port, `shared` with others there, `socket` for a gateway in its folder,
+            `run` for gateways elsewhere, as a run of an engine.
     """
-    import uvicorn
-
     home = settings.home / "inference" / name
     clock = SystemClock()
     url = os.environ.get("SILL_URL", "") or settings.url
     token_file = Path(os.environ.get("SILL_TOKEN_FILE", "") or settings.home / "token")
 
     def token() -> str:
-        return read_private(token_file).decode().strip()
+        return os.environ["SILL_TOKEN"] if listen == "run" else read_private(token_file).decode().strip()
 
     shipping = Shipping(Spool(home / "spool", clock), Control(url, token), clock)
     by_hand = ByHand(settings.home / "inference" / UNLOADED)
@@ -71,7 +75,10 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     await follower.start_from_cache()
     readers = Readers()
     app, recognition = build_app(plane, settings, readers)
-    is_public = listen != "socket"
+    is_public = listen in ("port", "shared")
+    run = (
+        ReplicaRun(f"{os.environ['SILL_RUN_ID']}.{os.environ['SILL_ATTEMPT']}", home, url) if listen == "run" else None
+    )
     recognition.notes_what_was_taken = not is_public
     config = uvicorn_config(
         app,
@@ -79,7 +86,8 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
         port=settings.inference_port,
         tls_cert=settings.tls_cert if is_public else "",
         tls_key=settings.tls_key if is_public else "",
-        limits=ListenerLimits(leaving_seconds=LEAVING_S if listen == "shared" else 0.0, looks_first=not is_public),
+        tls=run.http_tls if run else None,
+        limits=limits_for(listen),
         lifespan="off",
         recognise=recognition.recall,
     )
@@ -94,7 +102,8 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
             recognition.in_flight,
             readers=readers,
             memory=MemoryBudget(BODIES_BYTES_MAX),
-            sock=open_grpc_socket(settings, home, listen),
+            sock=run.grpc if run else open_grpc_socket(settings, home, listen),
+            tls=run.grpc_tls if run else None,
             is_public=is_public,
         )
         calls.append(server)
@@ -104,12 +113,15 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
             server.close()
 
     works = [follower.run(), shipping.run(), plane.shadows.run(), by_hand.run()]
+    http = run.server(config) if run else uvicorn.Server(config)
     if listen == "shared":
         works.append(end_silent(settings.home / "inference", home))
+    if run:
+        works.append(run.announce(Control(url, token)))
     try:
         await serve_beside(
-            uvicorn.Server(config),
-            open_sockets(settings, home, listen),
+            http,
+            [run.http] if run else open_sockets(settings, home, listen),
             home,
             works,
             first=first,
@@ -125,6 +137,14 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
                 await shipping.deliver()
 
 
+def limits_for(listen: Listen) -> ListenerLimits:
+    """How patient the process is with connections: all those of a gateway come from one address, or from none."""
+    if listen == "shared":
+        return ListenerLimits(leaving_seconds=LEAVING_S)
+    limits = ListenerLimits(looks_first=listen != "port")
+    return msgspec.structs.replace(limits, idle_per_address_max=limits.connections_max) if listen == "run" else limits
+
+
 async def first_plan(plane: Plane) -> None:
     """Return when every endpoint is answered: the port is others' too, who answer meanwhile. Waits `FIRST_PLAN_S` at most."""
     with contextlib.suppress(TimeoutError):
@@ -137,7 +157,7 @@ def main() -> int:
     """Serve until told to stop; see `run_process`."""
     parser = argparse.ArgumentParser(prog="python -m sill.api.inference")
     parser.add_argument("--name", default="", help="one of several processes of a home")
-    parser.add_argument("--listen", default="port", choices=("port", "shared", "socket"))
+    parser.add_argument("--listen", default="port", choices=get_args(Listen))
     given = parser.parse_args()
 
     def begin(settings: Settings) -> tuple[Path, Callable[[], Work]]:

@@ -5,6 +5,9 @@ Who asks is told by the metadata `authorization: Bearer TOKEN`; `x-sill-project`
 """
 
 import socket
+import ssl
+
+import msgspec
 
 from sill.api.hosts import allowed_hosts
 from sill.api.inference_grpc_access import Accesses
@@ -73,6 +76,7 @@ async def serve_grpc(
     readers: Readers,
     memory: MemoryBudget | None = None,
     sock: socket.socket | None = None,
+    tls: ssl.SSLContext | None = None,
     is_public: bool = True,
     limits: GrpcLimits | None = None,
 ) -> GrpcServer:
@@ -80,12 +84,15 @@ async def serve_grpc(
 
     Args:
         in_flight, readers, memory: the HTTP door's, so that one limit holds for both.
+        tls: what the callers must show; None for the certificate of the settings.
         is_public: false behind a gateway, which has the certificate.
     """
-    chosen = limits or GrpcLimits(
-        message_bytes_max=settings.body_bytes_max, age_seconds_max=0.0 if is_public else RELAYED_S_MAX
-    )
+    chosen = limits or GrpcLimits(message_bytes_max=settings.body_bytes_max)
+    if limits is None and not is_public:  # all connections are the gateway's
+        chosen = msgspec.structs.replace(
+            chosen, age_seconds_max=RELAYED_S_MAX, idle_per_address_max=chosen.connections_max
+        )
     server = GrpcServer(Door(plane, in_flight, allowed_hosts(settings), readers), chosen, memory)
-    tls = tls_context(settings.tls_cert, settings.tls_key) if is_public else None
+    tls = tls_context(settings.tls_cert, settings.tls_key) if is_public else tls
     await server.listen(settings.host, settings.grpc_port, sock=sock, tls=tls)
     return server

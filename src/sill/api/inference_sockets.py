@@ -8,7 +8,7 @@ from typing import Literal
 
 from sill.core.settings import Settings
 
-Listen = Literal["port", "shared", "socket"]
+Listen = Literal["port", "shared", "socket", "run"]
 SOCKET_FILE, GRPC_SOCKET_FILE = "http.sock", "grpc.sock"
 PATH_BYTES_MAX = 100
 """The kernel takes 107 for the address of a Unix socket."""

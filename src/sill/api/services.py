@@ -66,6 +66,8 @@ from sill.stores.database import Database, open_database
 from sill.stores.kv import Online, open_online
 from sill.stores.log import Log
 from sill.stores.migrate import ensure_schema
+from sill.traffic.replica_runs import ReplicaWorker
+from sill.traffic.replicas import Replicas
 from sill.traffic.service import Traffic
 from sill.traffic.workers import RolloutWorker
 from sill.triggers.service import Triggers
@@ -122,6 +124,7 @@ class Services:
     promotions: Promotions
     endpoints: Endpoints
     traffic: Traffic
+    replicas: Replicas
     webhooks: Webhooks
     monitors: Monitors
     triggers: Triggers
@@ -191,6 +194,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
     monitors = Monitors(database, traffic, endpoints, models, outbound, governance, ids, deliveries)
     triggers = Triggers(database, clock, sources, runs, trainings, pipelines)
     projects = Projects(governance, sources, lake, features, trainings, pipelines, endpoints, monitors, triggers)
+    replicas = Replicas(clock)
     inference = InferenceProcess(settings, governance.inference_token())
     workers = (
         inference,
@@ -198,6 +202,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         RetentionWorker(retention),
         FollowWorker(log, endpoints),
         RolloutWorker(log, traffic),
+        ReplicaWorker(replicas, runs, governance, clock, settings),
         WebhookWorker(log, webhooks),
         MonitorWorker(log, monitors),
         TriggerWorker(log, triggers),
@@ -243,6 +248,7 @@ async def build_services(settings: Settings, clock: Clock) -> Services:
         promotions=Promotions(database, clock, models, placing, inspections),
         endpoints=endpoints,
         traffic=traffic,
+        replicas=replicas,
         webhooks=webhooks,
         monitors=monitors,
         triggers=triggers,

@@ -8,10 +8,14 @@ from sill.lake.wire import to_arrow_stream
 from sill.traffic.types import (
     Decision,
     Explanation,
+    Gateways,
+    GatewayState,
     LabelBatch,
     LabelReport,
     LogBatch,
     Recorded,
+    ReplicaList,
+    ReplicaState,
     RequestRow,
     RevisionStats,
     ServingReport,
@@ -49,6 +53,18 @@ async def record(call: Call) -> Recorded:
 async def report(call: Call) -> None:
     """Hear of a revision that the inference plane cannot load."""
     await call.services.traffic.report(call.actor, call.body)
+
+
+@ROUTES.post("/serving/replica", scope="serving:write", body=ReplicaState, returns=Gateways)
+async def announce(call: Call) -> Gateways:
+    """Hear of a replica that an engine runs; it is told whose requests to answer."""
+    return call.services.replicas.announce(call.actor, call.body)
+
+
+@ROUTES.post("/serving/gateway", scope="serving:write", body=GatewayState, returns=ReplicaList)
+async def follow(call: Call) -> ReplicaList:
+    """Hear of a gateway and how many replicas it needs; it is told those that are there."""
+    return call.services.replicas.follow(call.actor, call.body)
 
 
 @ROUTES.post("/projects/{project}/endpoints/{name}/labels", scope="traffic:write", body=LabelBatch, returns=LabelReport)

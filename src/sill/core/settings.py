@@ -11,6 +11,8 @@ from sill.core.errors import InvalidValue
 from sill.core.names import shorten
 
 PROCESSES_MAX = 64
+RUNS = "runs:"
+"""Begins the setting of replicas that engines run."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inference_processes: str = "1"
     replicas: str = ""
     replica_in_flight: Annotated[float, msgspec.Meta(gt=0)] = 16
+    replica_cpus: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    replica_memory_bytes: Annotated[int, msgspec.Meta(ge=268_435_456)] = 2 * 1024**3
     requests_in_flight_max: Annotated[int, msgspec.Meta(ge=1)] = 512
     sql_seconds_max: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     sql_rows_max: Annotated[int, msgspec.Meta(ge=1)] = 100_000
@@ -71,6 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def has_gateway(self) -> bool:
         """True if a gateway listens on the inference port, in front of replicas."""
         return self.replicas != ""
+
+    @property
+    def has_replica_runs(self) -> bool:
+        """True if the gateway's replicas are runs of engines."""
+        return self.replicas.startswith(RUNS)
 
     @property
     def grpc_port(self) -> int:
@@ -114,8 +123,10 @@ SETTINGS_HELP = {
     "upload_bytes_max": "Largest uploaded file in bytes.",
     "spool_bytes_max": "Most bytes that one spool keeps on disk of what was logged while the server is away.",
     "inference_processes": "Inference processes that share the inference port, each a whole one; auto for one a core.",
-    "replicas": "A gateway before so many inference processes (2, or 1-4 by load), or before those at comma-separated host:port.",
+    "replicas": "A gateway before so many replicas (2; 1-4 by load; runs:1-4 on engines), or before those at host:port,….",
     "replica_in_flight": "Requests one replica should have at once, where their number follows the load.",
+    "replica_cpus": "Cores of a replica that an engine runs.",
+    "replica_memory_bytes": "Memory of a replica that an engine runs; half of it is for models.",
     "requests_in_flight_max": "Requests served at once; more are answered 429.",
     "sql_seconds_max": "Longest a SQL query may run.",
     "sql_rows_max": "Most rows a SQL query may return.",
@@ -176,19 +187,21 @@ def _absolute(home: str) -> str:
 
 
 def replica_bounds(given: str) -> tuple[int, int] | None:
-    """The least and the most replicas to start, from `2` or `1-4`; None for what is neither."""
-    least, dash, most = given.partition("-")
+    """The least and the most replicas to start, from `2`, `1-4` or `runs:1-4`; None for what is none of these."""
+    least, dash, most = given.removeprefix(RUNS).partition("-")
     bounds = [int(one[:9]) if one.isascii() and one.isdigit() else 0 for one in (least, most if dash else least)]
     return (bounds[0], bounds[1]) if 1 <= bounds[0] <= bounds[1] <= PROCESSES_MAX else None
 
 
 def replica_names(given: str) -> list[str]:
-    """Names of replicas to start at first, or addresses of those that are there.
+    """Names of replicas to start at first, or addresses of those that are there; none where engines run them.
 
     Raises:
         InvalidValue: it is neither a number, nor a least and a most, nor a list of addresses.
     """
     bounds = replica_bounds(given)
+    if bounds is not None and given.startswith(RUNS):
+        return []
     if bounds is not None:
         return [f"replica-{number}" for number in range(1, bounds[0] + 1)]
     names = [name.strip() for name in given.split(",")]
@@ -196,8 +209,8 @@ def replica_names(given: str) -> list[str]:
         host, colon, port = name.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65_536):
             raise InvalidValue(
-                f"SILL_REPLICAS is {shorten(given)!r}: expected 1 to {PROCESSES_MAX}, or two of those such as 1-4, or "
-                "host:port, host:port, …",
+                f"SILL_REPLICAS is {shorten(given)!r}: expected 1 to {PROCESSES_MAX}, or two of those such as 1-4, either behind "
+                "runs:, or host:port, host:port, …",
                 fix="Set it right, or unset it for no gateway.",
                 field="replicas",
             )

@@ -2,21 +2,25 @@
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from sill.api.serving_life import Work, run_process, serve_beside
 from sill.core.errors import SillError
-from sill.core.settings import Settings
+from sill.core.settings import Settings, replica_bounds
 from sill.gateway.autoscaler import follow_load
 from sill.gateway.door import build_app
+from sill.gateway.elsewhere import Elsewhere
 from sill.gateway.fleet import Fleet
 from sill.gateway.grpc_relay import GrpcRelay
 from sill.gateway.router import Router
 from sill.protocols.grpc.server import tls_context
 from sill.safety.listener import uvicorn_config
+from sill.safety.private_files import read_private
+from sill.traffic.control import Control
 
 FOLDER = "gateway"
 
@@ -46,23 +50,36 @@ async def serve(settings: Settings) -> None:
     async def first() -> None:
         await relay.listen(settings.host, settings.grpc_port, tls_context(settings.tls_cert, settings.tls_key))
 
+    works = [fleet.run()]
+    if settings.has_replica_runs:
+        elsewhere = _elsewhere(settings, fleet)
+        works += [elsewhere.run(), follow_load(router, settings, elsewhere.scale, lambda: elsewhere.ready_s)]
+        works.append(when_told(told, elsewhere.renew))
+    else:
+        works += [follow_load(router, settings, fleet.scale), when_told(told, fleet.roll)]
     try:
-        works = (fleet.run(), follow_load(router, fleet, settings), roll_when_told(fleet, told))
         await serve_beside(uvicorn.Server(config), None, settings.home / FOLDER, works, first=first, ending=relay.close)
     finally:
         await fleet.stop()  # the replicas answer what runs, and tell gRPC's clients to go
         relay.end()
 
 
-async def roll_when_told(fleet: Fleet, told: asyncio.Event) -> None:
-    """Replace the replicas each time somebody says so, for ever."""
+async def when_told(told: asyncio.Event, replace: Callable[[], Awaitable[None]]) -> None:
+    """Have the replicas replaced each time somebody says so, for ever."""
     while True:
         await told.wait()
         told.clear()
         try:
-            await fleet.roll()
+            await replace()
         except SillError as failed:
             _log.error("the replicas were not all replaced: %s", failed)
+
+
+def _elsewhere(settings: Settings, fleet: Fleet) -> Elsewhere:
+    token_file = Path(os.environ.get("SILL_TOKEN_FILE", "") or settings.home / "token")
+    control = Control(os.environ.get("SILL_URL", "") or settings.url, lambda: read_private(token_file).decode().strip())
+    least, _ = replica_bounds(settings.replicas) or (1, 1)
+    return Elsewhere(fleet, control, settings.home / FOLDER, least)
 
 
 def main() -> int:

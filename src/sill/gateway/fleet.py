@@ -8,14 +8,17 @@ from functools import partial
 
 from sill.api.child_process import Child
 from sill.api.inference_process import INFERENCE, RESTART_PAUSE_S, RESTART_PAUSE_S_MAX
-from sill.api.inference_sockets import GRPC_SOCKET_FILE, socket_path
+from sill.api.inference_sockets import GRPC_SOCKET_FILE, SOCKET_FILE, socket_path
 from sill.core.errors import Unavailable
 from sill.core.settings import PROCESSES_MAX, Settings, replica_bounds, replica_names
-from sill.gateway.grpc_relay import Address, Place
+from sill.gateway.address import Address, split_address
+from sill.gateway.grpc_relay import Place
 from sill.gateway.health import LAST_SILENT_S, SILENT_S, UNREADY_S, UNREADY_S_MAX, slow_one
 from sill.gateway.router import Router
 from sill.gateway.upstream import Connection, Replica
+from sill.safety.peers import Peer, calling
 from sill.traffic.inheriting import inherit
+from sill.traffic.types import ReplicaState
 
 PROBE_S = 0.25
 READ_S = 0.02
@@ -52,10 +55,11 @@ class Probe:
 
 
 class Slot:
-    """A replica, and its process if it is one of this machine that we keep."""
+    """A replica, where it answers gRPC, and its process if it is one of this machine that we keep."""
 
-    def __init__(self, replica: Replica, child: Child | None) -> None:
+    def __init__(self, replica: Replica, grpc: Address, child: Child | None = None) -> None:
         self.replica = replica
+        self.grpc = grpc
         self.child = child
         self.task: asyncio.Task[None] | None = None
         self.is_ready = False
@@ -93,12 +97,32 @@ class Fleet:
             return  # it starts, or it is being replaced: next time
         if len(own) > count:
             _log.info("%s ends: %d replicas are enough", own[-1].replica.name, count)
-            task = asyncio.create_task(self._remove(own[-1]))
-            self._removing.add(task)
-            task.add_done_callback(self._removing.discard)
+            self._let_go(own[-1])
         for _ in range(count - len(own)):
             slot = self._add(self._free_name(), like=own[0] if own else None)
             _log.info("%s starts: %d replicas are needed", slot.replica.name, count)
+
+    def take(self, known: Sequence[ReplicaState], own: Peer) -> None:
+        """Have those that engines run, as far as they were announced. One that is about to end gets nothing more; one that
+        is not known any more is kept as long as it answers: the control plane may have started again just now.
+
+        Args:
+            own: who this gateway is to them.
+        """
+        states = {state.name: state for state in known}
+        for slot in self._slots:
+            state = states.pop(slot.replica.name, None)
+            if slot.replica.is_draining:
+                continue
+            if state.is_leaving if state is not None else not slot.replica.may_serve:
+                _log.info("%s ends", slot.replica.name)
+                self._let_go(slot)
+        for name, state in states.items():
+            if not state.is_leaving:
+                http = Address(state.host, state.port, tls=calling(own, state.certificate, "http/1.1"))
+                grpc = Address(state.host, state.grpc_port, tls=calling(own, state.certificate, "h2"))
+                self._enter(Slot(Replica(name, http), grpc))
+                _log.info("%s is at %s, port %d", name, state.host, state.port)
 
     async def roll(self) -> None:
         """Replace every replica by a new process: the new one first, then the old one, when nobody waits for it.
@@ -129,13 +153,7 @@ class Fleet:
 
     def grpc_places(self) -> list[Place]:
         """The replicas that may serve, and where each answers gRPC: beside its HTTP."""
-        return [(slot.replica, self._grpc_address(slot)) for slot in self._slots if slot.replica.may_serve]
-
-    def _grpc_address(self, slot: Slot) -> Address:
-        if slot.child is not None:
-            return socket_path(slot.child.folder, GRPC_SOCKET_FILE)
-        host, port = split_address(slot.replica.name)
-        return host, port + 1
+        return [(slot.replica, slot.grpc) for slot in self._slots if slot.replica.may_serve]
 
     def _free_name(self) -> str:
         taken = {slot.replica.name for slot in self._slots}
@@ -158,14 +176,27 @@ class Fleet:
             like: a replica of this machine whose plan and bundles it begins with.
         """
         if ":" in name:
-            slot = Slot(Replica(name, split_address(name)), None)
+            host, port = split_address(name)
+            slot = Slot(Replica(name, Address(host, port)), Address(host, port + 1))
         else:
             child = self._child(name)
-            slot = Slot(Replica(name, partial(socket_path, child.folder)), child)
+            http, grpc = (
+                Address(path=partial(socket_path, child.folder, file)) for file in (SOCKET_FILE, GRPC_SOCKET_FILE)
+            )
+            slot = Slot(Replica(name, http), grpc, child)
+        return self._enter(slot, like)
+
+    def _enter(self, slot: Slot, like: Slot | None = None) -> Slot:
         self._slots.append(slot)
         self._router.replicas.append(slot.replica)
         slot.task = asyncio.create_task(self._begin(slot, like))
         return slot
+
+    def _let_go(self, slot: Slot) -> None:
+        slot.replica.is_draining = True
+        task = asyncio.create_task(self._remove(slot))
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)
 
     async def _begin(self, slot: Slot, like: Slot | None) -> None:
         if slot.child is not None and like is not None and like.child is not None:
@@ -275,12 +306,6 @@ def _hand_over(child: Child, like: Child) -> None:
             inherit(child.folder, like.folder)
     except OSError as full:
         _log.warning("%s begins without what %s keeps: %s", child.folder.name, like.folder.name, full)
-
-
-def split_address(name: str) -> tuple[str, int]:
-    """Host and port of a replica that is named by them."""
-    host, _, port = name.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 async def _heard(probe: Probe, seconds: float) -> int | None:

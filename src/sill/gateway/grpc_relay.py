@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sill.gateway.address import Address
 from sill.gateway.upstream import Replica
 
 CONNECTIONS_MAX = 2_000
@@ -24,9 +25,8 @@ PAUSE_S = 0.05
 BUFFER_BYTES = 256 * 1024
 """What may wait for the slower side, each way; then the other one is read no more."""
 
-Address = tuple[str, int] | str
-"""Of a replica's gRPC: host and port, or a Unix socket."""
 Place = tuple[Replica, Address]
+"""A replica, and where it answers gRPC."""
 
 _log = logging.getLogger("sill.gateway")
 
@@ -84,7 +84,7 @@ class GrpcRelay:
                 made = Upstream(client, replica)
                 try:
                     async with asyncio.timeout(CONNECT_S):
-                        await _open(made, address)
+                        await address.connect(made)
                     return made
                 except OSError:  # a timeout is one too
                     made.leave()
@@ -193,11 +193,3 @@ class Upstream(Half):
     def leave(self) -> None:
         """The replica has one less."""
         self._replica.relayed.discard(self)
-
-
-async def _open(made: Upstream, address: Address) -> None:
-    loop = asyncio.get_running_loop()
-    if isinstance(address, str):
-        await loop.create_unix_connection(lambda: made, address)
-    else:
-        await loop.create_connection(lambda: made, *address)

@@ -3,12 +3,13 @@
 import asyncio
 import errno
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
 
+from sill.gateway.address import Address
 from sill.gateway.health import Health
+from sill.safety.bodies import Content
 
 IDLE_S = 3.0
 """An unused connection is not taken up again after that: the replica closes it after five."""
@@ -25,9 +26,13 @@ MEAN_WEIGHT = 0.05
 class Asking(Protocol):
     """Who asked, as far as a connection needs it."""
 
-    content: bytes
     has_no_body: bool
     """True if the answer has no body whatever its head says, as for HEAD."""
+
+    @property
+    def content(self) -> Content:
+        """What goes over the wire, head and body."""
+        ...
 
     def sent(self, connection: "Connection") -> None:
         """It is on its way."""
@@ -55,10 +60,9 @@ class Replica:
 
     Args:
         name: in metrics and logs.
-        connect: opens a connection with the protocol that the factory makes.
     """
 
-    def __init__(self, name: str, address: tuple[str, int] | Callable[[], str]) -> None:
+    def __init__(self, name: str, address: Address) -> None:
         self.name = name
         self.health = Health()
         self.is_draining = False
@@ -135,10 +139,7 @@ class Replica:
         until_s = loop.time() + SHORTAGE_S
         while True:
             try:
-                if callable(self._address):
-                    await loop.create_unix_connection(lambda: connection, self._address())
-                else:
-                    await loop.create_connection(lambda: connection, *self._address)
+                await self._address.connect(connection)
                 return
             except OSError as short:
                 if short.errno not in OWN_SHORTAGES or loop.time() >= until_s:
@@ -195,7 +196,10 @@ class Connection(asyncio.Protocol):
         """Nobody waits for the answer any more. The replica hears of it; what it has answered before is heard still."""
         self._is_cut = True
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            else:
+                self._transport.abort()  # TLS cannot be closed on one side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

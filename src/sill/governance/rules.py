@@ -46,6 +46,8 @@ JOB_SCOPES = frozenset(
 
 INFERENCE_SCOPES = frozenset({"serving:*", "models:read", "endpoints:read", "traffic:read", "traffic:write"})
 """What the inference plane may do: read the plan and the bundles, send what it logged."""
+REPLICA_SCOPES = INFERENCE_SCOPES - {"serving:*"} | {"serving:read", "serving:write"}
+"""The same for one of its processes that is a run."""
 
 
 def require(actor: Actor, scope: str, project: str = "") -> None:

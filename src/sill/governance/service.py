@@ -19,6 +19,7 @@ from sill.governance.rules import (
     JOB_SCOPES,
     JOB_SECONDS_MAX,
     PROJECTS_PER_TOKEN_MAX,
+    REPLICA_SCOPES,
     TOKEN_SECONDS_MAX,
     check_grant,
     check_secret_name,
@@ -125,8 +126,15 @@ class Governance:
 
     async def job_token(self, run_id: str, project: str, seconds: float) -> str:
         """A token for one run: good in its project only, and no longer than `seconds`."""
+        return await self._run_token(run_id, JOB_SCOPES, project, seconds)
+
+    async def replica_token(self, run_id: str, seconds: float) -> str:
+        """A token for a run that is a replica of the inference plane: what that may do, for no longer than `seconds`."""
+        return await self._run_token(run_id, REPLICA_SCOPES, ANY, seconds)
+
+    async def _run_token(self, run_id: str, scopes: frozenset[str], project: str, seconds: float) -> str:
         bounded = max(1, min(round(seconds), JOB_SECONDS_MAX))
-        spec = TokenSpec(name=f"{JOB}{run_id}", scopes=tuple(sorted(JOB_SCOPES)), projects=(project,), seconds=bounded)
+        spec = TokenSpec(name=f"{JOB}{run_id}", scopes=tuple(sorted(scopes)), projects=(project,), seconds=bounded)
         return (await self._create(PLATFORM, spec)).secret
 
     async def end_job(self, run_id: str) -> None:

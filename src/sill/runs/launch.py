@@ -5,10 +5,16 @@ from typing import Any
 
 from sill.core.settings import Settings
 from sill.engines.types import StartSpec
-from sill.runs.types import Run
+from sill.runs.types import SERVE, Run
 
 AGENT = (sys.executable, "-I", "-u", "-m", "sill.agent")
 """What platform kinds run. Isolated: variables and files of the run cannot change what the agent imports."""
+REPLICA = (sys.executable, "-I", "-u", "-m", "sill.api.inference", "--listen", "run")
+"""What a replica of the inference plane runs."""
+REPLICA_SETTINGS = (
+    *("public_url", "runtime_pythons", "body_bytes_max", "requests_in_flight_max", "spool_bytes_max", "log_level"),
+)
+"""Settings of the control plane that hold for its replicas too."""
 QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
 """A run's libraries do not report to their makers, unless the run asks for it."""
 TOKEN_MARGIN_S = 600
@@ -27,8 +33,8 @@ def start_spec(run: Run, token: str, settings: Settings) -> StartSpec:
     return StartSpec(
         run_id=run.id,
         attempt=run.attempt,
-        command=spec.command or AGENT,
-        env={**QUIET, **_seed(spec.seed), **spec.env, **_place(run, token, settings)},
+        command=REPLICA if run.kind == SERVE else spec.command or AGENT,
+        env={**QUIET, **_seed(spec.seed), **spec.env, **_place(run, token, settings), **_replica(run, settings)},
         redact=(token,),
         task=spec.task,
         workers=run.workers or spec.resources.workers,
@@ -39,7 +45,7 @@ def start_spec(run: Run, token: str, settings: Settings) -> StartSpec:
         devices=run.devices,
         timeout_s=spec.timeout_s,
         resume=spec.resume,
-        relay=_relay(run, token, settings),
+        relay={} if run.kind == SERVE else _relay(run, token, settings),
     )
 
 
@@ -67,6 +73,16 @@ def _place(run: Run, token: str, settings: Settings) -> dict[str, str]:
         "SILL_SPOOL_BYTES_MAX": str(settings.spool_bytes_max),
         **_mlflow(run, token, settings),
     }
+
+
+def _replica(run: Run, settings: Settings) -> dict[str, str]:
+    """What a replica of the inference plane is told more. Its home is in its working folder, half its memory for models."""
+    if run.kind != SERVE:
+        return {}
+    given = {name: getattr(settings, name) for name in REPLICA_SETTINGS}
+    told = {f"SILL_{name.upper()}": str(value) for name, value in given.items() if value}
+    memory_bytes = run.spec.resources.memory_bytes // 2
+    return {**told, "SILL_HOME": "home", "SILL_MODEL_CACHE_BYTES": str(memory_bytes)}
 
 
 def _mlflow(run: Run, token: str, settings: Settings) -> dict[str, str]:

@@ -5,7 +5,7 @@ import re
 
 import msgspec
 
-from sill.core.actors import Actor
+from sill.core.actors import PLATFORM, Actor
 from sill.core.addresses import parse_address
 from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound
 from sill.core.names import check_name, shorten
@@ -13,9 +13,9 @@ from sill.costs.rules import add_usage
 from sill.costs.types import Usage
 from sill.engines.types import EngineStatus, Life
 from sill.runs.tracking.rules import PARAM_LENGTH_MAX, PARAMS_MAX, TAG_LENGTH_MAX, TAGS_MAX, check_texts
-from sill.runs.types import EXTERNAL, Given, Resources, Run, RunSpec, RunState
+from sill.runs.types import EXTERNAL, SERVE, Given, Resources, Run, RunSpec, RunState
 
-KINDS = ("command", "train", "trial", "ingest", "evaluate", "step", "pipeline")
+KINDS = ("command", "train", "trial", "ingest", "evaluate", "step", "pipeline", SERVE)
 LABEL_LENGTH_MAX = 250
 ARGUMENTS_MAX = 1_000
 COMMAND_LENGTH_MAX = 128 * 1024
@@ -80,8 +80,20 @@ def check_work(spec: RunSpec) -> None:
     """
     if spec.kind == "command" and not spec.command:
         raise InvalidValue("a run of kind 'command' needs a command.", fix="Give an argument list.", field="command")
-    if not spec.command and not spec.task:
+    if not spec.command and not spec.task and spec.kind != SERVE:
         raise InvalidValue(f"a run of kind {spec.kind!r} needs a task or a command.", field="task")
+
+
+def check_actor(actor: Actor, spec: RunSpec) -> None:
+    """Refuse a replica that somebody else submits: its process is given what only the platform's own may have.
+
+    Raises:
+        InvalidValue: it is of kind `serve`.
+    """
+    if spec.kind == SERVE and actor != PLATFORM:
+        raise InvalidValue(
+            f"runs of kind {SERVE!r} are submitted by the platform alone.", fix="Set SILL_REPLICAS.", field="kind"
+        )
 
 
 def check_label(text: str, field: str, *, may_be_empty: bool = False) -> str:

@@ -57,6 +57,8 @@ class JobTokens(Protocol):
 
     async def job_token(self, run_id: str, project: str, seconds: float) -> str: ...
 
+    async def replica_token(self, run_id: str, seconds: float) -> str: ...
+
     async def end_job(self, run_id: str) -> None: ...
 
 
@@ -329,6 +331,7 @@ class Runs:
             )
         for spec in {id(spec): spec for spec in specs}.values():  # the same one is often submitted many times
             rules.check_spec(spec, project)
+            rules.check_actor(actor, spec)
             rules.check_work(spec)
             await self.board.check_possible(project, spec)
         for code in {spec.code for spec in specs if spec.code}:

@@ -22,7 +22,7 @@ from sill.runs.decisions import Decision, Stop
 from sill.runs.launch import start_spec, token_seconds
 from sill.runs.service import Runs
 from sill.runs.store import RUNS
-from sill.runs.types import Run, RunState
+from sill.runs.types import SERVE, Run, RunState
 from sill.stores.database import Tx
 
 STARTS_AT_ONCE = 4
@@ -151,7 +151,10 @@ class Starter:
         """Let the engine start it; that it could not is how the attempt ended."""
         runs = self._runs
         try:
-            token = await runs.governance.job_token(run.id, run.project, token_seconds(run))
+            if run.kind == SERVE:
+                token = await runs.governance.replica_token(run.id, token_seconds(run))
+            else:
+                token = await runs.governance.job_token(run.id, run.project, token_seconds(run))
             spec = start_spec(run, token, runs.settings)
 
             def start() -> None:

@@ -45,6 +45,9 @@ class View(StrEnum):
 EXTERNAL = "external"
 """Kind and handle of a run that executes elsewhere and only reports here, as an MLflow client's; never scheduled."""
 
+SERVE = "serve"
+"""Kind of a replica of the inference plane; the platform alone submits them."""
+
 
 class Resources(Value, frozen=True, kw_only=True):
     """What one worker needs."""
@@ -75,7 +78,7 @@ class RunSpec(Value, frozen=True, kw_only=True):
     """What to run, with what, under which limits.
 
     Attributes:
-        kind: `command`, `train`, `trial`, `ingest`, `evaluate`, `step` or `pipeline`.
+        kind: `command`, `train`, `trial`, `ingest`, `evaluate`, `step` or `pipeline`; `serve` is the platform's own.
         command: argument list; never a shell line. For platform kinds it is empty: the agent runs `task`.
         code: digest of the code archive the run is unpacked from; empty for none.
         task: what the agent is to do, for platform kinds (such as a training's spec).

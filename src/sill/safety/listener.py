@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import select
+import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -40,6 +41,7 @@ def uvicorn_config(
     uds: str | None = None,
     tls_cert: str = "",
     tls_key: str = "",
+    tls: ssl.SSLContext | None = None,
     limits: ListenerLimits = ListenerLimits(),  # noqa: B008  # frozen
     lifespan: str = "auto",
     recognise: Recognise | None = None,
@@ -53,6 +55,7 @@ def uvicorn_config(
         app: the ASGI app, normally a `Gate`.
         fd: an already bound and listening socket, instead of host and port.
         uds: path of a Unix socket, instead of host and port.
+        tls: instead of certificate and key.
         recognise: asked for each head; what it knows is answered without gate and app.
     """
     logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
@@ -74,6 +77,7 @@ def uvicorn_config(
         timeout_graceful_shutdown=10,
         ssl_certfile=tls_cert or None,
         ssl_keyfile=tls_key or None,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
 
 

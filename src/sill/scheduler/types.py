@@ -104,7 +104,6 @@ class Job(Value, frozen=True, kw_only=True, gc=False):
         restart_s: seconds a stop and a new start cost it.
         runtime_min_s: it is not stopped for others before it ran this long.
         preemptible: it may be stopped for others.
-        serving: it answers users; it may reclaim what batch work holds.
         deadline_us: when it should be done; 0 for never.
         start_by_us: it may wait until then for power that costs or emits less; 0 to start as soon as it can.
     """
@@ -136,7 +135,6 @@ class Job(Value, frozen=True, kw_only=True, gc=False):
     restart_s: float = 0.0
     runtime_min_s: float = 0.0
     preemptible: bool = True
-    serving: bool = False
     deadline_us: int = 0
     start_by_us: int = 0
 

@@ -1,4 +1,4 @@
-"""How the inference plane speaks to the control plane: four calls over HTTP, each in the thread that makes it."""
+"""How the inference plane speaks to the control plane: six calls over HTTP, each in the thread that makes it."""
 
 import http.client
 import ssl
@@ -9,7 +9,7 @@ import msgspec
 
 from sill.core.errors import InvalidValue, SillError, TooLarge, Unavailable, every_error
 from sill.endpoints.types import ServingPlan
-from sill.traffic.types import ServingReport
+from sill.traffic.types import Gateways, GatewayState, ReplicaList, ReplicaState, ServingReport
 
 API = "/api/v1"
 TIMEOUT_S = 30.0
@@ -55,6 +55,15 @@ class Control:
     def report(self, report: ServingReport) -> None:
         """Tell that a revision cannot be made ready."""
         self._call("POST", "/serving/report", msgspec.json.encode(report))
+
+    def announce(self, state: ReplicaState) -> Gateways:
+        """Tell that a replica is there; whose requests it answers."""
+        return msgspec.json.decode(self._call("POST", "/serving/replica", msgspec.json.encode(state)), type=Gateways)
+
+    def replicas(self, state: GatewayState) -> ReplicaList:
+        """Tell how many replicas a gateway needs; those it has."""
+        body = msgspec.json.encode(state)
+        return msgspec.json.decode(self._call("POST", "/serving/gateway", body), type=ReplicaList)
 
     def _call(
         self,

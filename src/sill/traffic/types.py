@@ -131,3 +131,38 @@ class ExplanationLink(Value, frozen=True, kw_only=True):
     what: str
     address: str
     facts: dict[str, str] = {}
+
+
+class ReplicaState(Value, frozen=True, kw_only=True):
+    """What a replica that is a run says of itself: who it is, where it answers gateways, and whether it is about to end.
+
+    `name` is RUN.ATTEMPT, `certificate` a PEM: gateways speak to it alone.
+    """
+
+    name: str
+    host: str
+    port: int
+    grpc_port: int
+    certificate: str
+    is_leaving: bool = False
+
+
+class Gateways(Value, frozen=True, kw_only=True):
+    """Certificates of the gateways whose requests a replica answers."""
+
+    certificates: tuple[str, ...]
+
+
+class GatewayState(Value, frozen=True, kw_only=True):
+    """What a gateway says of itself: its certificate, how many replicas its load needs, and whether they are to be renewed."""
+
+    certificate: str
+    wanted: int
+    is_renewing: bool = False
+
+
+class ReplicaList(Value, frozen=True, kw_only=True):
+    """The replicas that are there, and how many seconds the newest took from being asked for to being there."""
+
+    replicas: tuple[ReplicaState, ...]
+    ready_s: float = 0.0
