@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from sill.core.actors import Actor
+from sill.core.actors import PLATFORM, Actor
 from sill.core.errors import Refused
+from sill.core.settings import Settings
 from sill.queues.service import Queues
 from sill.queues.types import QueueSpec
 from sill.runs.jobs import running_of
 from sill.runs.types import Resources, Run, RunSpec, RunState
+from sill.runs.whatif import WhatIfs
+from sill.scheduler.simulation.types import WhatIf
 
 pytestmark = pytest.mark.anyio
 Program = Callable[..., RunSpec]
@@ -124,3 +127,15 @@ async def test_a_budget_counts_the_price_of_the_kind_that_is_asked_for(host: Any
 
     assert board.decide().starts == [("p", cheap.id)]
     assert "would pass the budget of queue 'poor'" in board.why(dear.id)
+
+
+async def test_a_what_if_counts_the_price_of_the_kind_too(host: Any, ada: Actor, program: Program) -> None:
+    runs = host.runs
+    what_ifs = WhatIfs(host.database, runs.clock, runs.board, runs.costs, Settings())
+    bills = []
+    for kind in ("alveo", "loihi2"):
+        await runs.submit(ada, "p", program(resources=needing(1, kind)))
+        await runs.board.refresh()
+        bills.append((await what_ifs.ask(PLATFORM, WhatIf(add={"cpus": 1}))).bill_before.usd)
+
+    assert bills[1] > 20 * bills[0] > 0

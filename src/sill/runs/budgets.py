@@ -24,6 +24,18 @@ Amount = tuple[float, float, float]
 NOTHING: Amount = (0.0, 0.0, 0.0)
 
 
+def full_use(needs: Resources, seconds: float) -> Usage:
+    """What a run uses that keeps busy all it asked for, so long. Of several kinds of devices the first counts."""
+    workers = needs.workers
+    return Usage(
+        wall_s=seconds,
+        cpu_s=needs.cpus * workers * seconds,
+        memory_gib_s=needs.memory_bytes * workers / GIB * seconds,
+        accelerator_s=needs.accelerators * workers * seconds,
+        accelerator=needs.accelerator_types[0] if needs.accelerator_types else "",
+    )
+
+
 class Holder(Value, frozen=True, kw_only=True):
     """A run that holds its place: its queue, how long its attempt has lasted and will last, what a second comes to, and
     what it was seen to come to so far."""
@@ -89,18 +101,7 @@ class Budgets:
         """What a second of a run comes to at full use of what it asked for."""
         known = self._rates.get(needs)
         if known is None:
-            workers = needs.workers
-            known = self._rates[needs] = amount_of(
-                self._price(
-                    Usage(
-                        wall_s=1.0,
-                        cpu_s=needs.cpus * workers,
-                        memory_gib_s=needs.memory_bytes * workers / GIB,
-                        accelerator_s=needs.accelerators * workers,
-                        accelerator=needs.accelerator_types[0] if needs.accelerator_types else "",
-                    )
-                )
-            )
+            known = self._rates[needs] = amount_of(self._price(full_use(needs, 1.0)))
         return known
 
     def refusal(self, queue: str, rate: Amount, runs_s: float, holders: Iterable[Holder]) -> Refusal | None:

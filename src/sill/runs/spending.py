@@ -85,7 +85,9 @@ class Spending:
             return None
         job = self._scheduler.job(run_id)
         others = [each for each in self._holders() if each.run_id != run_id]
-        return self._budgets.refusal(job.queue, self._budgets.rate(_needs(job)), self._scheduler.left_s(run_id), others)
+        return self._budgets.refusal(
+            job.queue, self._budgets.rate(needs_of(job)), self._scheduler.left_s(run_id), others
+        )
 
     def passing(self) -> dict[str, Refusal]:
         """Runs that have to be stopped now, so that no budget is passed, each with the reason."""
@@ -111,12 +113,12 @@ class Spending:
             queue=job.queue,
             had_s=max(self._clock.now_us() - started_us, 0) / 1e6,
             left_s=self._scheduler.left_s(job.id),
-            rate=self._budgets.rate(_needs(job)),
+            rate=self._budgets.rate(needs_of(job)),
             seen=self._seen.get(job.id, NOTHING),
         )
 
 
-def _needs(job: Job) -> Resources:
+def needs_of(job: Job) -> Resources:
     """What the job asks for, in the runs' words."""
     workers = max(job.workers, job.max_workers)
     return Resources(

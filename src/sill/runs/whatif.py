@@ -4,26 +4,26 @@ import asyncio
 import math
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import Connection
 
 from sill.core.actors import ANY, Actor
 from sill.core.clock import Clock
 from sill.core.errors import Forbidden, InvalidValue
 from sill.core.settings import Settings
-from sill.costs.types import Usage
 from sill.governance.rules import require
 from sill.queues.rules import in_force
 from sill.runs import store
 from sill.runs.board import Board
+from sill.runs.budgets import GIB, full_use
 from sill.runs.jobs import job_of
-from sill.runs.spending import Meters
+from sill.runs.spending import Meters, needs_of
 from sill.runs.types import Run
 from sill.scheduler.rules import Change, compare_now, compare_past
 from sill.scheduler.simulation.types import Bill, Outcome, QueueDifference, Report, WhatIf, WhatIfReport
 from sill.scheduler.types import Job
 from sill.stores.database import Database
 
-GIB = 1024**3
 LAST_S_MAX = 366 * 24 * 3600.0
 RUNS_MAX = 20_000
 """So many runs of the past are simulated at most, the newest."""
@@ -91,14 +91,8 @@ class WhatIfs:
         usd = wh = grams = 0.0
         for record in outcome.records:
             job, held_s = jobs[record.id], record.runtime_s + record.lost_s
-            cost = self._costs.price(
-                Usage(
-                    wall_s=held_s,
-                    cpu_s=job.cpus * job.workers * held_s,
-                    memory_gib_s=job.memory_bytes * job.workers / GIB * held_s,
-                    accelerator_s=job.accelerators * job.workers * held_s,
-                )
-            )
+            needs = msgspec.structs.replace(needs_of(job), workers=job.workers)
+            cost = self._costs.price(full_use(needs, held_s))
             usd, wh, grams = usd + cost.usd, wh + cost.energy_wh, grams + cost.carbon_g
         return Bill(usd=usd, energy_kwh=wh / 1e3, carbon_kg=grams / 1e3)
 
