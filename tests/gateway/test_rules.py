@@ -9,7 +9,7 @@ from sill.gateway.fleet import first_names
 from sill.gateway.health import EJECTED_S, FAULTS_MAX, UNREADY_S, Health, slow_one
 from sill.gateway.latency import FLOOR_S, SAMPLES_MIN, UNKNOWN_S, Latency
 from sill.gateway.refusals import TOO_LATE, TOO_MANY, is_refusal, unanswered
-from sill.gateway.shedding import GROWTH, HOLDS_S, Shedding
+from sill.gateway.shedding import FORGOTTEN_S, GROWTH, QUIET_S, Shedding
 
 
 def test_a_new_replica_serves_after_its_first_good_probe() -> None:
@@ -85,7 +85,10 @@ def test_a_request_is_asked_elsewhere_after_the_95th_percentile() -> None:
     assert latency.hedge_after_s == FLOOR_S
 
 
-@pytest.mark.parametrize("given", ["0", "65", "0-2", "3-2", "1-65", "1-", "host", "host:0", "a:1,,b:2", ":80"])
+@pytest.mark.parametrize(
+    "given",
+    ["0", "65", "0-2", "3-2", "1-65", "1-", "host", "host:0", "a:1,,b:2", ":80", "runs:", "runs:65", "runs:host:80"],
+)
 def test_replicas_that_are_neither_a_number_nor_addresses_are_refused(given: str) -> None:
     with pytest.raises(InvalidValue, match="SILL_REPLICAS"):
         replica_names(given)
@@ -94,6 +97,7 @@ def test_replicas_that_are_neither_a_number_nor_addresses_are_refused(given: str
 def test_replicas_are_a_number_or_addresses() -> None:
     assert replica_names("2") == ["replica-1", "replica-2"]
     assert (replica_names("1-4"), replica_bounds("1-4"), replica_bounds("2")) == (["replica-1"], (1, 4), (2, 2))
+    assert (replica_names("runs:1-4"), replica_bounds("runs:1-4"), replica_bounds("runs:2")) == ([], (1, 4), (2, 2))
     assert replica_names("10.0.0.1:80, [::1]:81") == ["10.0.0.1:80", "[::1]:81"]
 
 
@@ -111,19 +115,56 @@ def test_after_a_refusal_as_many_are_let_in_as_were_beside_it() -> None:
     shedding.refused(0.0)
 
     assert entered(shedding, 0.1) == 0
-    shedding.answered()
+    shedding.answered(0.2)
     assert entered(shedding, 0.2) == 1
 
 
-def test_the_limit_rises_by_a_little_with_each_answer_and_is_forgotten_without_refusals() -> None:
+def shed_beneath(room: int, turns: int, shedding: Shedding, from_s: float = 0.0) -> tuple[int, int]:
+    """Twenty come and one is answered each 10 ms, before replicas with room for so many; who was refused by whom."""
+    by_replica = by_gateway = waiting = 0
+    for turn in range(turns):
+        now_s = from_s + turn / 100
+        for _ in range(20):
+            if not shedding.try_enter(now_s):
+                by_gateway += 1
+            elif waiting >= room:
+                shedding.refused(now_s)
+                by_replica += 1
+            else:
+                waiting += 1
+        if waiting:
+            shedding.answered(now_s)
+            waiting -= 1
+    return by_replica, by_gateway
+
+
+def test_hardly_any_of_a_flood_is_left_to_the_replicas_to_refuse() -> None:
+    by_replica, by_gateway = shed_beneath(room=50, turns=6_000, shedding=Shedding())
+
+    assert 6_000 / 64 / 2 < by_replica < 0.002 * by_gateway
+
+
+def test_without_refusals_by_replicas_the_limit_doubles_with_each_round_of_answers() -> None:
     shedding = Shedding()
     entered(shedding, 0.0, tries=101)
     shedding.refused(0.0)
     for _ in range(100):
-        shedding.answered()
+        shedding.answered(0.1)
+    assert entered(shedding, 0.1, tries=1_000) == 100 + int(100 * GROWTH)
 
-    assert entered(shedding, 0.5, tries=1_000) == 100 + int(100 * GROWTH)
-    assert entered(shedding, HOLDS_S) == 100
+    for _ in range(101):
+        shedding.answered(QUIET_S)
+    assert entered(shedding, QUIET_S, tries=1_000) == 202
+
+
+def test_a_limit_that_nobody_meets_for_a_while_is_forgotten() -> None:
+    shedding = Shedding()
+    entered(shedding, 0.0, tries=2)
+    shedding.refused(0.0)
+    assert entered(shedding, 0.9 * FORGOTTEN_S) == 0
+
+    assert entered(shedding, FORGOTTEN_S) == 0
+    assert entered(shedding, 2 * FORGOTTEN_S) == 100
 
 
 def test_refusals_that_say_when_to_come_again_are_known_as_such() -> None:

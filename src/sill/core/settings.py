@@ -207,7 +207,9 @@ def replica_names(given: str) -> list[str]:
     names = [name.strip() for name in given.split(",")]
     for name in names:
         host, colon, port = name.rpartition(":")
-        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65_536):
+        if given.startswith(RUNS) or not (
+            host and colon and port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65_536
+        ):
             raise InvalidValue(
                 f"SILL_REPLICAS is {shorten(given)!r}: expected 1 to {PROCESSES_MAX}, or two of those such as 1-4, either behind "
                 "runs:, or host:port, host:port, …",
