@@ -2,18 +2,21 @@
 
 import gzip
 import select
+import socket
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cache
 from typing import NamedTuple
 
-from drill.bad_http import GONE, LEFT, LONG_BYTES, TEXTS
+from drill.bad_http import GONE, LEFT, LONG_BYTES, SENT_BYTES_MAX, TEXTS
 from sill.protocols.grpc import frames
 from sill.protocols.grpc.frames import CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Code
+from sill.protocols.grpc.hpack import Header
 from sill.protocols.protobuf import write_bytes, write_numbers, write_text
 from sill.testing.grpc_client import INFER, GrpcLine
 from sill.testing.grpc_peer import message
+from sill.testing.serving_zoo import ADMIN
 
 CHUNK = 400
 FLOODS_MAX = 200
@@ -37,8 +40,13 @@ class Line(GrpcLine):
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT_BYTES_MAX)
         self._windows = {0: frames.WINDOW_DEFAULT}
         self._initial = frames.WINDOW_DEFAULT
+
+    def begin(self, path: bytes, *more: Header, token: str = ADMIN) -> int:
+        """As another one than the good client."""
+        return super().begin(path, *more, token=token)
 
     def pour(self, content: bytes, *more: tuple[bytes, bytes], packed: int = 0) -> str:
         """A whole call with a message of any length; the status."""

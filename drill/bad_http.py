@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import socket
 import struct
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -11,14 +12,15 @@ from typing import Any, NamedTuple
 from drill.hostile import Kind as Lasting
 from drill.hostile import noise, reads_nothing, slow_body, slow_head, too_large_a_body
 from drill.house import CHEAP, PATIENT_MS, content
-from sill.testing.serving_models import TOKEN
-from sill.testing.serving_zoo import OTHER
+from sill.testing.serving_zoo import ADMIN, OTHER
 
 LONG_BYTES = 60_000_000
 """Nearly as long as a body may be."""
 TEXTS = 1_000_000
 """Nearly as many as a tensor may hold."""
 ANSWER_S = 30.0
+SENT_BYTES_MAX = 64 * 1024
+"""By one call of the system: a kernel that lets no call be interrupted would keep everybody else on this machine waiting."""
 GONE = "gone"
 """The server hung up without an answer."""
 LEFT = "left"
@@ -44,7 +46,7 @@ class Bad(NamedTuple):
 
     async def ask(self, port: int, address: str) -> str:
         """Send it once over a connection of its own; the status, or `GONE`."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+        reader, writer = await connect(port, address)
         try:
             writer.write(self.content())
             if self.leaves:
@@ -60,10 +62,14 @@ class Bad(NamedTuple):
 
 
 def request(body: bytes = b"", path: str = "/v2/models/churn/infer", more: Fields | None = None) -> bytes:
-    """A request; `more` adds fields to its head, replaces them, or takes them away with an empty value."""
+    """A request, with another token than the good client's.
+
+    Args:
+        more: adds fields to its head, replaces them, or takes them away with an empty value.
+    """
     fields = {
         "Host": "127.0.0.1",
-        "Authorization": f"Bearer {TOKEN}",
+        "Authorization": f"Bearer {ADMIN}",
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
     } | (more or {})
@@ -183,7 +189,7 @@ def _mild_bomb() -> bytes:
 
 async def lasting(name: str, port: int, address: str) -> str:
     """One connection of a kind that stays."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+    reader, writer = await connect(port, address)
     try:
         await LASTING[name](reader, writer, content(CHEAP, PATIENT_MS))
     except OSError:
@@ -191,6 +197,13 @@ async def lasting(name: str, port: int, address: str) -> str:
     finally:
         writer.transport.abort()
     return LEFT
+
+
+async def connect(port: int, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection from an address, over which no call sends much at once."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT_BYTES_MAX)
+    return reader, writer
 
 
 def asks(name: str) -> Callable[[int, str], Any]:

@@ -1,34 +1,42 @@
 """Clients that mean no good: slow heads, slow bodies, lies about lengths, requests whose answers nobody reads, and noise.
 
-`python -m drill.hostile PORT` with a good request on its standard input. They run in a process of their own, so that the
-client whose answers are timed does not wait for them; says a word once they are at it.
+`python -m drill.hostile PORT SECONDS` with a good request on its standard input. They run in a process of their own, so
+that the client whose answers are timed does not wait for them, and it takes a processor only when nobody else wants one,
+as if it were on another machine. It says a word once they are at it, and at the end how many connections they made.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import count
 
 EACH = 30
 """Connections of each kind at a time; one that is hung up on comes again."""
 PIECE_S = 0.2
 ASKED_AT_ONCE = 20
+LAST = 19
+"""The niceness that comes after everybody."""
 _PIECE = b"7" * 64 * 1024
 
 Kind = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
 
 
-async def hostile(port: int, good: bytes) -> None:
-    """All of them, for ever.
+async def hostile(port: int, good: bytes, seconds: float) -> int:
+    """All of them, for so long; how many connections they made.
 
     Args:
         good: a request, head and body, that is in order.
     """
-    async with asyncio.TaskGroup() as group:
-        for kind in (slow_head, slow_body, too_large_a_body, reads_nothing, noise):
-            for number in range(EACH):
-                group.create_task(_again_and_again(kind, port, f"127.0.1.{1 + number}", good))
-        print("at it", flush=True)
+    made = count()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+            for kind in (slow_head, slow_body, too_large_a_body, reads_nothing, noise):
+                for number in range(EACH):
+                    group.create_task(_again_and_again(kind, port, f"127.0.1.{1 + number}", good, made))
+            print("at it", flush=True)
+    return next(made)
 
 
 async def slow_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, good: bytes) -> None:
@@ -77,10 +85,11 @@ def _begun(good: bytes) -> bytes:
     return good.partition(b"Content-Length:")[0]
 
 
-async def _again_and_again(kind: Kind, port: int, address: str, good: bytes) -> None:
+async def _again_and_again(kind: Kind, port: int, address: str, good: bytes, made: "count[int]") -> None:
     while True:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+            next(made)
             try:
                 await kind(reader, writer, good)
             finally:
@@ -89,4 +98,5 @@ async def _again_and_again(kind: Kind, port: int, address: str, good: bytes) -> 
 
 
 if __name__ == "__main__":
-    asyncio.run(hostile(int(sys.argv[1]), sys.stdin.buffer.read()))
+    os.nice(LAST)
+    print(asyncio.run(hostile(int(sys.argv[1]), sys.stdin.buffer.read(), float(sys.argv[2]))), flush=True)

@@ -23,14 +23,24 @@ class Load:
         content: head and body, as they go over the wire.
         rate_per_s: of requests; 0 for the next one at every answer, over `connections` connections.
         connections: at once at most; what is due while all are in use waits here, and its clock runs.
+        counts_own_delay: a request's clock runs from when it was due; False for when this client came to it.
     """
 
-    def __init__(self, port: int, content: bytes, rate_per_s: float = 0.0, connections: int = CONNECTIONS_MAX) -> None:
+    def __init__(
+        self,
+        port: int,
+        content: bytes,
+        rate_per_s: float = 0.0,
+        connections: int = CONNECTIONS_MAX,
+        *,
+        counts_own_delay: bool = True,
+    ) -> None:
         self.content = content
         self.seen: list[Seen] = []
         self._port = port
         self._rate_per_s = rate_per_s
         self._connections_max = connections
+        self._counts_own_delay = counts_own_delay
         self._opened = self._made = 0
         self._connections: set[_Connection] = set()
         self._idle: deque[_Connection] = deque()
@@ -64,7 +74,7 @@ class Load:
         while not self._is_over:
             now_s = time.monotonic()
             while self._rate_per_s and (due_s := begun_s + sent / self._rate_per_s) <= now_s:
-                self._due.append(due_s)
+                self._due.append(due_s if self._counts_own_delay else now_s)
                 sent += 1
             self._send_due()
             await asyncio.sleep(TICK_S)

@@ -9,9 +9,12 @@ from functools import partial
 from statistics import fmean
 
 import msgspec
+import psutil
 
+from drill import others
 from drill.house import CHEAP, DEADLINE_MS, DEAR, PATIENT_MS, House, content
 from drill.load import TICK_S, Load, Seen, between, p99_ms
+from drill.prober import probe
 
 SHARE = 0.6
 """The load beside what is broken, as a part of what can be answered at most."""
@@ -19,6 +22,8 @@ TIMES = 10.0
 """The overload, as a multiple of it."""
 CALM_S = 8.0
 """How long is looked on before anything is broken, and after all is whole again."""
+WARMS_UP_S = 3.0
+"""Before that: what was asked to find out how much can be answered is in the log's queue yet."""
 SETTLES_S = 1.0
 """What waited meanwhile is answered in that time."""
 MEASURED_S, TIMES_MEASURED = 1.0, 4
@@ -30,7 +35,9 @@ FLOOD_LINES = 500
 P99_RATIO_MAX, OUT_S_MAX = 2.0, 2.0
 GOODPUT_MIN, REFUSED_MS_MAX, NORMAL_S_MAX = 0.8, 50.0, 5.0
 WATCHED_S = 8.0
-HOSTILE_S, GREW_MB_MAX = 15.0, 300.0
+ROUNDS, ROUND_S = 4, 5.0
+"""How often the hostile clients come, and for how long."""
+MEMORY_LOOK_S, GREW_MB_MAX = 1.0, 300.0
 REFUSALS = (429, 503)
 REFUSED = "sill_gateway_refused_seconds_bucket"
 
@@ -87,58 +94,74 @@ async def fault(
     most_per_s = await bearable(house)
     load = Load(house.gateway.port, content(CHEAP, PATIENT_MS), SHARE * most_per_s, LINES)
     asking = asyncio.create_task(load.run_until_stopped())
+    await asyncio.sleep(WARMS_UP_S)
+    begun = others.now([])
     await asyncio.sleep(CALM_S)
-    broken_s = time.monotonic()
+    broken = others.now([])
     told = await asyncio.to_thread(breaks)
-    whole_s = time.monotonic() + SETTLES_S
-    await asyncio.sleep(SETTLES_S + CALM_S)
+    await asyncio.sleep(SETTLES_S)
+    whole = others.now([])
+    await asyncio.sleep(CALM_S)
     load.stop()
     await asking
     seen = load.seen
-    before = p99_ms(between(seen, broken_s - CALM_S + SETTLES_S, broken_s))
-    after = p99_ms(between(seen, whole_s))
+    before = p99_ms(between(seen, begun.at_s, broken.at_s))
+    after = p99_ms(between(seen, whole.at_s))
     return [
         Figure(name, "capacity, answers/s", most_per_s),
         Figure(name, "requests", len(seen)),
         *_failures(name, seen),
         *(Figure(name, what, figure, bounds.get(what)) for what, figure in told.items()),
         Figure(name, "p99 ms before", before),
-        Figure(name, "p99 ms meanwhile", p99_ms(between(seen, broken_s, whole_s))),
+        Figure(name, "host took then, share", begun.until(broken).stolen),
+        Figure(name, "p99 ms meanwhile", p99_ms(between(seen, broken.at_s, whole.at_s))),
         Figure(name, "p99 ms after", after, P99_RATIO_MAX * before),
+        Figure(name, "host took then, share", whole.until(others.now([])).stolen),
     ]
 
 
 async def misuse(house: House) -> list[Figure]:
-    """Hostile clients beside half the load, which should hardly notice."""
+    """Hostile clients beside half the load, which should hardly notice; now they are there, now they are not.
+
+    In turn, because the machine itself is slower in one quarter of a minute than in the next.
+    """
     name, most_per_s = "hostile clients", await bearable(house)
     load = Load(house.gateway.port, content(CHEAP, PATIENT_MS), SHARE / 2 * most_per_s, LINES)
     asking = asyncio.create_task(load.run_until_stopped())
-    await asyncio.sleep(CALM_S)
-    calm_until_s, before_mb = time.monotonic(), house.memory_mb()
-    trouble = await troubled(house.gateway.port)
-    begun_s = time.monotonic()
-    await asyncio.sleep(HOSTILE_S)
-    grew_mb = house.memory_mb() - before_mb
-    trouble.kill()
-    await trouble.wait()
+    await asyncio.sleep(WARMS_UP_S)
+    before_mb, grew_mb, made = house.memory_mb(), 0.0, 0
+    calm: list[Seen] = []
+    troubled: list[Seen] = []
+    for _ in range(ROUNDS):
+        begun_s = time.monotonic()
+        await asyncio.sleep(ROUND_S)
+        calm_until_s = time.monotonic()
+        trouble = await trouble_for(house.gateway.port, ROUND_S)
+        at_it_s = time.monotonic()
+        grew_mb = max(grew_mb, await most_mb(house, ROUND_S) - before_mb)
+        troubled_until_s = time.monotonic()
+        made += int((await trouble.communicate())[0])
+        await asyncio.sleep(SETTLES_S)
+        calm += between(load.seen, begun_s, calm_until_s)
+        troubled += between(load.seen, at_it_s, troubled_until_s)
     load.stop()
     await asking
-    before = p99_ms(between(load.seen, calm_until_s - CALM_S + SETTLES_S, calm_until_s))
     return [
         Figure(name, "capacity, answers/s", most_per_s),
         Figure(name, "requests", len(load.seen)),
         *_failures(name, load.seen),
+        Figure(name, "hostile connections/s", made / ROUNDS / ROUND_S),
         Figure(name, "memory grew by MB", grew_mb, GREW_MB_MAX),
-        Figure(name, "p99 ms before", before),
-        Figure(name, "p99 ms meanwhile", p99_ms(between(load.seen, begun_s)), P99_RATIO_MAX * before),
+        Figure(name, "p99 ms without them", p99_ms(calm)),
+        Figure(name, "p99 ms with them", p99_ms(troubled), P99_RATIO_MAX * p99_ms(calm)),
     ]
 
 
-async def troubled(port: int) -> asyncio.subprocess.Process:
+async def trouble_for(port: int, seconds: float) -> asyncio.subprocess.Process:
     """A process of hostile clients, once they are at it."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "drill.hostile", str(port), stdin=pipe, stdout=pipe
+        *(sys.executable, "-m", "drill.hostile", str(port), str(seconds)), stdin=pipe, stdout=pipe
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -146,6 +169,15 @@ async def troubled(port: int) -> asyncio.subprocess.Process:
     process.stdin.close()
     await process.stdout.readline()
     return process
+
+
+async def most_mb(house: House, seconds: float) -> float:
+    """The most that the gateway and its replicas hold in that time."""
+    most, until_s = 0.0, time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        await asyncio.sleep(MEMORY_LOOK_S)
+        most = max(most, await asyncio.to_thread(house.memory_mb))
+    return most
 
 
 async def overload(house: House, seconds: float) -> list[Figure]:
@@ -159,9 +191,12 @@ async def overload(house: House, seconds: float) -> list[Figure]:
     flood = Load(port, content(DEAR, DEADLINE_MS), TIMES * most_per_s)
     await flood.connect(FLOOD_LINES)
     begun_s = time.monotonic()
-    seen, late_ms = await asyncio.gather(flood.run(seconds), lateness_ms(seconds))
+    seen, late_ms, probes = await asyncio.gather(
+        flood.run(seconds), lateness_ms(seconds), probe(port, seconds, content(DEAR, DEADLINE_MS))
+    )
     good = [one for one in seen if one[2] == 200]
     refused = [one for one in seen if one[2] in REFUSALS]
+    turned_away = [one for one in probes if one.status in REFUSALS]
     in_time = sum(due_s + took_s <= begun_s + seconds and took_s * 1e3 <= DEADLINE_MS for due_s, took_s, _ in good)
     calm_s = time.monotonic()
     refused_after = await asyncio.to_thread(house.gateway.buckets, REFUSED)
@@ -175,6 +210,8 @@ async def overload(house: House, seconds: float) -> list[Figure]:
         Figure(name, "refused p99 ms", p99_ms(refused) if refused else 0.0, REFUSED_MS_MAX),
         Figure(name, "of it in the gateway, up to", quantile_ms(refused_before, refused_after)),
         Figure(name, "the client was late by p99 ms", late_ms),
+        Figure(name, "a light client's p99 ms", quantile(one.read_s for one in turned_away) * 1e3),
+        Figure(name, "until its system had it", quantile(one.arrived_s for one in turned_away) * 1e3),
         Figure(name, "neither", len(seen) - len(good) - len(refused), 0),
         Figure(name, "p99 ms before", before),
         Figure(name, "normal after s", _normal_after_s(after, calm_s, before), NORMAL_S_MAX),
@@ -188,7 +225,13 @@ async def lateness_ms(seconds: float) -> float:
     while (now_s := time.monotonic()) < until_s:
         await asyncio.sleep(TICK_S)
         late_s.append(time.monotonic() - now_s - TICK_S)
-    return sorted(late_s)[int(0.99 * len(late_s))] * 1e3
+    return quantile(late_s) * 1e3
+
+
+def quantile(figures: Iterable[float], part: float = 0.99) -> float:
+    """The figure below which that part of all lies; 0 if there are none."""
+    known = sorted(figures)
+    return known[int(part * len(known))] if known else 0.0
 
 
 def quantile_ms(before: dict[float, float], after: dict[float, float], part: float = 0.99) -> float:
@@ -239,7 +282,13 @@ async def every(house: House, chosen: Iterable[Scene], tell: Callable[[list[Figu
     """One after the other, each told when it is over; true if every goal is met."""
     told: list[Figure] = []
     for scene in chosen:
+        begun = others.now([psutil.Process()])
         figures = await scene(house)
+        other, name = begun.until(others.now([psutil.Process()])), figures[0].scene
+        figures += [
+            Figure(name, "host took, share of cores", other.stolen),
+            Figure(name, "others had, share of cores", other.foreign),
+        ]
         tell(figures)
         told.extend(figures)
     return all(figure.is_met for figure in told)

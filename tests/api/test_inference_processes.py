@@ -106,6 +106,21 @@ async def test_processes_share_a_port_and_each_row_arrives_once(tmp_path: Path) 
         assert Counter(row.request_id for row in house.control.logged()) == Counter(asked)
 
 
+@pytest.mark.anyio
+async def test_whichever_process_is_asked_tells_what_all_have_counted(tmp_path: Path) -> None:
+    async with House(tmp_path) as house:
+        await ask_often(house.port)
+        told: set[tuple[int, int]] = set()
+        for _ in range(8):  # each over a connection of its own: the system chooses the process
+            async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"}) as http:
+                text = (await http.get(f"http://127.0.0.1:{house.port}/metrics")).text
+                stats = (await http.get(f"http://127.0.0.1:{house.port}/v2/models/churn/stats")).json()
+            answered = [line for line in text.splitlines() if "requests_total{" in line and 'status="200"' in line]
+            told.add((int(float(answered[0].split()[-1])), stats["model_stats"][0]["inference_count"]))
+
+        assert told == {(ASKED, ASKED)}
+
+
 @pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_process_that_hangs_is_ended_and_started_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,8 @@ def test_a_request_that_says_more_than_numbers_is_not_learned(served: Served) ->
 def test_every_answer_is_remembered_once(served: Served) -> None:
     for _ in range(10):
         served.ask(served.request([1.0, 1.0, 1.0]))
+    while served.plane.recorder.waiting < 10:
+        time.sleep(0.001)  # note is taken after the answer, in another thread than this one
 
     rows = served.plane.recorder.take(100).rows()
     assert len({row.request_id for row in rows}) == len(rows) == 10

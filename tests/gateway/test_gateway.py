@@ -155,6 +155,19 @@ async def test_replicas_follow_the_load_and_none_that_ends_fails_a_request(tmp_p
         assert {*loud, *calm} == {200}
 
 
+def test_the_gateway_tells_what_its_replicas_have_counted_together(gateway: GatewayUnderTest) -> None:
+    gateway.until(lambda: gateway.count("sill_gateway_replica_admitted") == gateway.replicas, 30)
+    stats = "/v2/models/churn/stats"
+    before, counted = gateway.count("sill_inference_requests_total"), gateway.http.get(stats).json()
+    assert {gateway.infer().status_code for _ in range(20)} == {200}
+
+    twice = 5  # some may have been asked of both, for being late
+    assert 20 <= gateway.count("sill_inference_requests_total") - before <= 20 + twice
+    grown = gateway.http.get(stats).json()["model_stats"][0]["inference_count"]
+    assert 20 <= grown - counted["model_stats"][0]["inference_count"] <= 20 + twice
+    assert gateway.http.get("/v2/models/nope/stats").status_code == 404
+
+
 def test_what_a_replica_refuses_is_refused_in_its_words(gateway: GatewayUnderTest) -> None:
     gone = gateway.http.post("/v2/models/nope/infer", json={"inputs": []})
     stranger = gateway.http.get("/metrics", headers={"Authorization": "Bearer no"})

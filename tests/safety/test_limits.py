@@ -1,7 +1,9 @@
 """Token buckets, in-flight limits and the memory budget."""
 
+from random import Random
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sill.core.clock import ManualClock
@@ -77,6 +79,66 @@ def test_slot_is_given_back_after_an_error() -> None:
     with pytest.raises(KeyError), in_flight.enter("health"):
         raise KeyError
     assert in_flight.count == 0
+
+
+def fill(in_flight: InFlight, tenant: str) -> int:
+    """How many more are let in at once."""
+    count = 0
+    while in_flight.try_enter("health", tenant):
+        count += 1
+    return count
+
+
+def test_a_tenant_alone_may_have_nearly_all_and_the_next_one_finds_room() -> None:
+    in_flight = InFlight(100)
+    assert fill(in_flight, "greedy") == 90
+    assert fill(in_flight, "modest") == 10
+    with pytest.raises(Limited):
+        in_flight.take("health", "greedy")
+    in_flight.leave(1, "greedy")
+    assert not in_flight.try_enter("health", "greedy")
+    assert in_flight.try_enter("health", "third")
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 5), st.integers(20, 200), st.randoms(use_true_random=False))
+def test_who_wants_all_comes_to_have_his_part_however_quick_others_are(
+    tenants: int, places: int, chance: Random
+) -> None:
+    in_flight, names = InFlight(places), [str(number) for number in range(tenants)]
+    held = [name for name in names for _ in range(fill(in_flight, name))]
+    for _ in range(6 * places):  # one is answered, and everybody tries again, the first of them first
+        in_flight.leave(1, held.pop(chance.randrange(len(held))))
+        held += [name for name in names if in_flight.try_enter("health", name)]
+    assert min(held.count(name) for name in names) >= places // (tenants + 1)
+    assert len(held) >= places * 9 // 10 - 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=200), st.integers(1, 12))
+def test_whoever_has_none_is_let_in_while_there_is_room(moves: list[tuple[str, bool]], places: int) -> None:
+    in_flight, held = InFlight(places), dict.fromkeys("abc", 0)
+    for tenant, comes in moves:
+        if comes:
+            had_room, is_in = in_flight.count < places, in_flight.try_enter("health", tenant)
+            assert is_in or held[tenant] or not had_room
+            held[tenant] += is_in
+        elif held[tenant]:
+            in_flight.leave(1, tenant)
+            held[tenant] -= 1
+        assert in_flight.count == sum(held.values()) <= places
+
+
+def test_one_tenants_bodies_leave_memory_for_others() -> None:
+    budget = MemoryBudget(1_000)
+    first, second = budget.reserve(500, "greedy"), budget.reserve(400, "greedy")
+    with pytest.raises(Limited):
+        second.grow(1)
+    budget.reserve(90, "modest").release()
+    second.release()
+    first.grow(450)  # what is held by one request alone is never too much for its tenant
+    first.release()
+    assert budget.used_bytes == 0
+    budget.reserve(900, "greedy")
 
 
 def test_memory_is_given_back() -> None:

@@ -32,7 +32,7 @@ def together(count: int, rows: int = 1, log_sample: float = 1.0) -> SeenTogether
     """A batch of requests of so many rows each, answered by their places."""
     one = seen(model=MODEL, log_sample=log_sample)
     alike = Alike(House(Plane(ManualClock(), Recorder(ManualClock(), lambda: None)), InFlight(8), ManualClock()),
-                  Route(endpoint=one.endpoint, answering=(MODEL,)), MODEL, one.asked, "input", rows)  # fmt: skip
+                  Route(endpoint=one.endpoint, answering=(MODEL,)), MODEL, one.asked, "t", "input", rows)  # fmt: skip
     numbers = np.arange(3 * rows * count, dtype=np.float32).reshape(count, rows * 3)
     batch = [
         Waiting(

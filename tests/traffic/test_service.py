@@ -1,5 +1,6 @@
 """Rows, labels, sums and explanations, over the real lake, registry and database."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from sill.core.actors import PLATFORM, Actor
 from sill.core.errors import Forbidden, InvalidValue, NotFound
 from sill.endpoints.types import EndpointSpec, RevisionState, Rollout
 from sill.features.types import FeatureView
+from sill.lake.service import LIBRARIES
 from sill.runs.types import InlineRun, Provenance, RunSpec, RunState, RunUpdate
 from sill.testing.platform import against
 from sill.traffic.types import Label, LabelBatch, RevisionStats, ServingReport
@@ -45,6 +47,15 @@ async def test_a_batch_becomes_lake_rows_sums_cost_and_an_event(house: Any) -> N
     (event,) = await house.platform.log.after(0, kinds=("traffic.recorded",))
     assert event.data == {"endpoint": "churn", "rows": 2}
     assert (await house.costs.report(PLATFORM, PROJECT)).predictions == 2
+
+
+@pytest.mark.anyio
+async def test_what_rows_need_is_loaded_before_them_once_something_is_deployed(house: Any) -> None:
+    assert not await house.traffic.prepare()
+    await house.serve()
+
+    assert await house.traffic.prepare()
+    assert set(LIBRARIES) <= sys.modules.keys()
 
 
 @pytest.mark.anyio

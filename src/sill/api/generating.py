@@ -28,6 +28,7 @@ from sill.protocols.oip.paths import Target
 from sill.protocols.oip.tensors import write_tensor
 from sill.protocols.oip.types import ProtocolError
 from sill.runtimes.types import Signature
+from sill.safety.bodies import Content
 from sill.traffic.plane import Plane, Told
 
 EVENTS_TYPE = b"text/event-stream; charset=utf-8"
@@ -65,9 +66,9 @@ class Generating:
         finally:
             await parts.aclose()
 
-    async def _read(self, body: bytes, signature: Signature, timeout_ms: float) -> GenerateRequest:
+    async def _read(self, body: Content, signature: Signature, timeout_ms: float) -> GenerateRequest:
         if not is_long(body):
-            return read_generate(body, signature)
+            return read_generate(bytes(body), signature)
         wish = Wish(kind="generate", signature=signature)
         request: GenerateRequest = await self._readers.read(wish, body, timeout_ms)
         return request

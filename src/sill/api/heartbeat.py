@@ -78,7 +78,7 @@ async def end_silent(folder: Path, own: Path) -> None:
     """
     watches: dict[Path, Watch] = {}
     while True:
-        for other in _processes(folder) - {own}:
+        for other in processes_of(folder) - {own}:
             child = Child(other, "", log_file=Path(os.devnull))
             if child.is_alive() and watches.setdefault(other, Watch(other)).is_silent(time.monotonic()):
                 _log.warning("the process of %s is silent and is ended", other.name)
@@ -96,5 +96,10 @@ def _works(process: str) -> bool:
     return False
 
 
-def _processes(folder: Path) -> set[Path]:
+def processes_of(folder: Path) -> set[Path]:
+    """Folders of all inference processes that share a port.
+
+    Args:
+        folder: of the first; the others lie in it.
+    """
     return {folder, *folder.glob("replica-*")}

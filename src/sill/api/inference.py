@@ -21,6 +21,7 @@ from sill.api.long_reading import Readers
 from sill.api.replica_run import ReplicaRun
 from sill.api.serving_gate import BODIES_BYTES_MAX
 from sill.api.serving_life import Work, run_process, serve_beside
+from sill.api.siblings import Siblings
 from sill.core.clock import SystemClock
 from sill.core.errors import SillError
 from sill.core.names import check_name
@@ -74,7 +75,9 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     )
     await follower.start_from_cache()
     readers = Readers()
-    app, recognition = build_app(plane, settings, readers)
+    folder, has_tls = settings.home / "inference", bool(settings.tls_cert)
+    siblings = Siblings(folder, home, has_tls=has_tls) if listen == "shared" else None
+    app, recognition = build_app(plane, settings, readers, siblings)
     is_public = listen in ("port", "shared")
     run = (
         ReplicaRun(f"{os.environ['SILL_RUN_ID']}.{os.environ['SILL_ATTEMPT']}", home, url) if listen == "run" else None
@@ -115,7 +118,7 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     works = [follower.run(), shipping.run(), plane.shadows.run(), by_hand.run()]
     http = run.server(config) if run else uvicorn.Server(config)
     if listen == "shared":
-        works.append(end_silent(settings.home / "inference", home))
+        works.append(end_silent(folder, home))
     if run:
         works.append(run.announce(Control(url, token)))
     try:

@@ -1,10 +1,10 @@
 """The inference plane's HTTP door: paths and headers to the plane, the plane's answers to bytes."""
 
+from sill.api.counting import Counting
 from sill.api.describing import (
     main_model,
     model_config,
     model_metadata,
-    model_statistics,
     repository_index,
     server_metadata,
     unready,
@@ -23,11 +23,11 @@ from sill.api.inference_heads import (
     send_value,
     wishes_of,
 )
-from sill.api.inference_metrics import exposition
 from sill.api.long_reading import Readers, Wish
 from sill.api.recognition import Recognition
 from sill.api.scoring import Scoring, is_scoring, present_scoring
 from sill.api.serving_gate import serving_gate
+from sill.api.siblings import Siblings
 from sill.core.clock import SystemClock
 from sill.core.errors import InvalidValue, Unavailable
 from sill.core.names import shorten
@@ -68,8 +68,9 @@ class ModelHealth(Value, frozen=True, kw_only=True):
 class Door:
     """The ASGI app. Errors are raised, the gate tells them."""
 
-    def __init__(self, plane: Plane, readers: Readers) -> None:
+    def __init__(self, plane: Plane, readers: Readers, siblings: Siblings | None) -> None:
         self._plane = plane
+        self._counting = Counting(plane, siblings)
         self._readers = readers
         self._generating = Generating(plane, readers)
         self._scoring = Scoring(plane, readers)
@@ -90,9 +91,9 @@ class Door:
         elif verb == "version":
             await send_bytes(send, MLFLOW_VERSION.encode(), TEXT_TYPE)
         else:
-            await self._ask(target, headers, receive, send)
+            await self._ask(target, scope, headers, receive, send)
 
-    async def _ask(self, target: Target, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _ask(self, target: Target, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """What needs a token, and is not inference in the protocol's own form."""
         token, verb = self._plane.authenticate(secret(headers)), target.verb
         if verb == "invocations":
@@ -102,8 +103,9 @@ class Door:
         elif verb in ("index", "load", "unload"):
             await self._repository(token, target, headers, receive, send)
         elif verb == "metrics":
-            text, kind = exposition(self._plane, token, headers.get(b"accept", b"").decode("latin-1"))
-            await send_bytes(send, text, kind.encode())
+            await self._counting.tell_metrics(token, scope, headers, send)
+        elif verb in ("stats", "all_stats"):
+            await self._counting.tell_statistics(token, target, scope, headers, send)
         elif verb == "server":
             await send_value(send, server_metadata())
         else:
@@ -118,13 +120,8 @@ class Door:
 
     async def _describe(self, token: PlanToken, target: Target, headers: Headers, send: Send) -> None:
         plane, project = self._plane, project_of(headers, target)
-        if target.verb == "all_stats":
-            await send_value(send, model_statistics(plane, token, None, project))
-            return
         of = Target(verb=target.verb, project=project, name=target.name, version=target.version)
-        if target.verb == "stats":
-            await send_value(send, model_statistics(plane, token, of))
-        elif target.verb == "config":
+        if target.verb == "config":
             await send_value(send, await model_config(plane, token, of))
         elif target.verb == "model_ready":
             plane.route(token, project, target.name, target.version)
@@ -136,10 +133,10 @@ class Door:
         self, token: PlanToken, target: Target, headers: Headers, receive: Receive, send: Send
     ) -> None:
         check_json(headers)
-        body = await read_body(receive)
-        if body is None:
+        came = await read_body(receive)
+        if came is None:
             return
-        project = project_of(headers, target)
+        body, project = bytes(came), project_of(headers, target)
         if target.verb == "index":
             asked = decode(body, IndexRequest) if body.strip() else IndexRequest()
             await send_value(send, repository_index(self._plane, token, project, ready_only=asked.ready))
@@ -185,7 +182,7 @@ class Door:
         )
         await send_packed(send, answer, headers, told_bytes)
         if self.recognition is not None and HEAD in scope and is_known_form and is_plain(request, headers):
-            form = form_of(request, body, json_bytes) if has_form(told) else None
+            form = form_of(request, body, json_bytes) if has_form(told) and isinstance(body, bytes) else None
             if form is not None and plane.routes.get(place) is route:
                 self.recognition.learn(scope[HEAD], token, route, asked, form, len(body))
 
@@ -206,9 +203,11 @@ def has_form(told: Told) -> bool:
     )
 
 
-def build_app(plane: Plane, settings: Settings, readers: Readers) -> tuple[App, Recognition]:
+def build_app(
+    plane: Plane, settings: Settings, readers: Readers, siblings: Siblings | None = None
+) -> tuple[App, Recognition]:
     """The door behind the gate, with errors in the protocol's form; and the short way past both."""
-    door = Door(plane, readers)
+    door = Door(plane, readers, siblings)
     gate = serving_gate(door, settings, present_scoring)
     door.recognition = Recognition(plane, gate.in_flight, SystemClock())
     return translate_errors(gate, is_own=is_scoring), door.recognition

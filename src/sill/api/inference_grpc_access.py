@@ -9,6 +9,7 @@ from sill.core.names import check_name
 from sill.endpoints.types import PlanToken
 from sill.protocols.grpc.heads import Head
 from sill.protocols.oip.paths import Target, read_path
+from sill.safety.tokens import bearer
 from sill.traffic.admission import priority_of
 from sill.traffic.plane import Plane
 
@@ -76,6 +77,7 @@ class Accesses:
         access: Access | None = head.memo
         if access is None or not self._holds(access):
             access = head.memo = self._find(head)
+            head.tenant = access.token.digest
         return access
 
     def _holds(self, access: Access) -> bool:
@@ -88,8 +90,7 @@ class Accesses:
         shared = self._shared.get(said)
         if shared is not None and self._holds(shared):
             return shared
-        scheme, _, secret = head.text(b"authorization").partition(" ")
-        token = self._plane.authenticate(secret.strip() if scheme.lower() == "bearer" else "")
+        token = self._plane.authenticate(bearer(head.text(b"authorization")))
         access = Access(head, token, self._plane.generation)
         if len(self._shared) >= ACCESSES_MAX:
             self._shared.clear()

@@ -14,6 +14,7 @@ from sill.protocols.grpc.status import Status, call_error
 from sill.protocols.oip import grpc_answers
 from sill.protocols.oip.grpc_requests import has_field, read_flag, read_texts
 from sill.protocols.protobuf import write_number
+from sill.safety.bodies import Content
 from sill.traffic.plane import Plane
 
 SERVICE = "/inference.GRPCInferenceService/"
@@ -36,9 +37,9 @@ class Described:
     def admit(self, head: Head) -> None:
         """Small messages; looked at when they are there."""
 
-    def message(self, call: Call, content: bytes) -> None:
+    def message(self, call: Call, content: Content) -> None:
         """Answer in a task."""
-        call.state = asyncio.get_running_loop().create_task(self._run(call, content))
+        call.state = asyncio.get_running_loop().create_task(self._run(call, bytes(content)))
 
     def half_closed(self, call: Call) -> None:
         """Of streams alone."""

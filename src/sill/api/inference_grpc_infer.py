@@ -13,13 +13,14 @@ from sill.api.inference_grpc_access import Access, Accesses
 from sill.api.inference_grpc_known import KnownMessage, Running, Tell, parameters_of
 from sill.api.long_reading import Readers, Wish
 from sill.core.clock import SystemClock
-from sill.core.errors import Limited, SillError
+from sill.core.errors import SillError
 from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.port import Call
 from sill.protocols.grpc.status import call_error
 from sill.protocols.oip import grpc_answers
 from sill.protocols.oip.grpc_forms import form_of
 from sill.protocols.oip.grpc_requests import GrpcInference, is_long, read_infer
+from sill.safety.bodies import Content
 from sill.safety.limits import InFlight
 from sill.traffic.alike import House
 from sill.traffic.plane import Plane, Way
@@ -46,7 +47,7 @@ class Infer:
         """Who may not ask is told before the body is read."""
         self.accesses.of(head)
 
-    def message(self, call: Call, content: bytes) -> None:
+    def message(self, call: Call, content: Content) -> None:
         """One request, one answer."""
         try:
             access = self.accesses.of(call.head)
@@ -64,12 +65,12 @@ class Infer:
         """Its place in the queue is free."""
         call.state.cancel()
 
-    async def read(self, content: bytes, timeout_s: float) -> GrpcInference:
+    async def read(self, content: Content, timeout_s: float) -> GrpcInference:
         """A long message. Errors as `Readers.read`."""
         request: GrpcInference = await self._readers.read(Wish(kind="grpc"), content, timeout_s * 1e3)
         return request
 
-    async def _ask_long(self, call: Call, access: Access, content: bytes) -> None:
+    async def _ask_long(self, call: Call, access: Access, content: Content) -> None:
         """`message`, for one that is long."""
         tell, timeout_s = partial(self._tell, call), call.head.timeout_s
         try:
@@ -89,7 +90,7 @@ class Infer:
         else:
             call.reply(told)
 
-    def submit(self, access: Access, content: bytes, tell: Tell, timeout_s: float) -> Running:
+    def submit(self, access: Access, content: Content, tell: Tell, timeout_s: float) -> Running:
         """Queue a request; `tell` is called later with the answer's message or with why there is none.
 
         Args:
@@ -97,9 +98,10 @@ class Infer:
         Raises:
             SillError: it was not queued.
         """
-        is_new = True
+        # What is so long that it is no `bytes` has no form: telling what differs would be copying it.
+        plain, is_new = (content, True) if isinstance(content, bytes) else (b"", False)
         for known in access.known:
-            found = known.form.read(content)
+            found = known.form.read(plain)
             if found is not None:
                 known_running = known.submit(*found, tell, timeout_s)
                 if known_running is not None:
@@ -110,7 +112,7 @@ class Infer:
         asked = self.asked(access, read, timeout_s)
         way = self.plane.find_way(access.token, asked)
         running = self.queue(access, way, partial(self.answer, read), tell)
-        form = form_of(content, read) if is_new else None
+        form = form_of(plain, read) if is_new else None
         if form is not None:
             access.learn(KnownMessage(self.house, access.token, way.route, asked, form))
         return running
@@ -143,15 +145,15 @@ class Infer:
         Raises:
             SillError: there is no room for it.
         """
-        if not self.in_flight.try_enter():
-            raise Limited("too many requests at once.", fix="Try again in a second.", retry_after_s=1.0)
-        running = Running(self.in_flight)
+        tenant = access.token.digest
+        self.in_flight.take("interactive", tenant)
+        running = Running(self.in_flight, tenant)
         try:
             running.waiting = way.model.batcher.submit(
                 way.question,
                 way.deadline_s,
                 partial(self._told, running, way, answer, tell),
-                access.token.digest,
+                tenant,
                 way.asked.priority,
             )
         except SillError:

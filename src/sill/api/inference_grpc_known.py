@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sill.core.errors import Limited, SillError
+from sill.core.errors import SillError
 from sill.endpoints.types import PlanToken
 from sill.protocols.oip.grpc_forms import GrpcAnswerForm, GrpcForm
 from sill.safety.limits import InFlight
@@ -27,10 +27,11 @@ Tell = Callable[[bytes | SillError], None]
 class Running:
     """What is to be undone when a call is taken back."""
 
-    __slots__ = ("_in_flight", "is_done", "waiting")
+    __slots__ = ("_in_flight", "_tenant", "is_done", "waiting")
 
-    def __init__(self, in_flight: InFlight, waiting: Waiting | None = None) -> None:
+    def __init__(self, in_flight: InFlight, tenant: str, waiting: Waiting | None = None) -> None:
         self._in_flight = in_flight
+        self._tenant = tenant
         self.is_done = False
         self.waiting = waiting
 
@@ -38,7 +39,7 @@ class Running:
         """The house has room for another. May be called again."""
         if not self.is_done:
             self.is_done = True
-            self._in_flight.leave()
+            self._in_flight.leave(1, self._tenant)
 
     def cancel(self) -> None:
         """Nobody waits any more."""
@@ -68,7 +69,7 @@ class KnownMessage:
         self._endpoint = route.endpoint
         self._own_ms = form.asked.request.timeout_ms
         self._seconds_max = timeout_s(route.endpoint, self._own_ms)
-        self._chosen = Chosen(house.plane, route, asked, partial(way_of, house, route, asked))
+        self._chosen = Chosen(house.plane, route, asked, partial(way_of, house, route, asked, token.digest))
 
     def submit(self, request_id: str, packed: bytes, tell: Tell, call_s: float) -> Running | None:
         """Queue a message of the form, see `Infer.submit`; None if it does not fit the model as it is.
@@ -84,24 +85,23 @@ class KnownMessage:
         way = self._chosen.way(self.form, request_id)
         if way is None:
             return None
-        if not house.in_flight.try_enter():
-            raise Limited("too many requests at once.", fix="Try again in a second.", retry_after_s=1.0)
+        house.in_flight.take("interactive", self._tenant)
         seconds = timeout_s(self._endpoint, call_s * 1e3) if call_s and not self._own_ms else self._seconds_max
         # By their places, because names cost: rows, deadline, done, question, group, packed, id.
         waiting = Waiting(way.rows, time.monotonic() + seconds, tell, None, way, packed, request_id)
         try:
             way.enqueue(waiting, self._tenant, self._asked.priority)
         except SillError:
-            house.in_flight.leave()
+            house.in_flight.leave(1, self._tenant)
             raise
-        return KnownRunning(house.in_flight, waiting)
+        return KnownRunning(house.in_flight, self._tenant, waiting)
 
 
 class KnownMessages(Alike):
     """One form of message to one model."""
 
-    def __init__(self, house: House, route: Route, model: Model, asked: Asked, form: GrpcForm) -> None:
-        super().__init__(house, route, model, asked, form.name, form.shape[0])
+    def __init__(self, house: House, route: Route, model: Model, asked: Asked, tenant: str, form: GrpcForm) -> None:
+        super().__init__(house, route, model, asked, tenant, form.name, form.shape[0])
         self._read = form.asked
 
     @cached_property
@@ -123,12 +123,12 @@ class KnownMessages(Alike):
         return error
 
 
-def way_of(house: House, route: Route, asked: Asked, model: Model, form: GrpcForm) -> KnownMessages | None:
+def way_of(house: House, route: Route, asked: Asked, tenant: str, model: Model, form: GrpcForm) -> KnownMessages | None:
     """How a form of message is put to a model; None if it does not fit as it is."""
     plain = model.plain
     if plain is None or plain.question(form.name, np.zeros(form.shape, form.dtype)) is None:
         return None
-    return KnownMessages(house, route, model, asked, form)
+    return KnownMessages(house, route, model, asked, tenant, form)
 
 
 def parameters_of(model: Model) -> dict[str, Any]:

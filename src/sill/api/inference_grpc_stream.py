@@ -16,12 +16,13 @@ from typing import Any
 from sill.api.inference_grpc_access import Access
 from sill.api.inference_grpc_infer import Infer, write_answer
 from sill.api.inference_grpc_known import Running
-from sill.core.errors import Limited, SillError
+from sill.core.errors import SillError
 from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.port import Call
 from sill.protocols.grpc.status import call_error
 from sill.protocols.oip.grpc_answers import FINAL, write_failed, write_parameters, write_streamed
 from sill.protocols.oip.grpc_requests import GrpcInference, is_long, read_id, read_infer
+from sill.safety.bodies import Content
 from sill.traffic.plane import Way
 
 _log = logging.getLogger("sill.grpc")
@@ -39,7 +40,7 @@ class StreamInfer:
         """Who may not ask is told at once."""
         self._infer.accesses.of(head)
 
-    def message(self, call: Call, content: bytes) -> None:
+    def message(self, call: Call, content: Content) -> None:
         """The next request."""
         if call.state is None:
             call.state = Conversation(call, self._infer)
@@ -68,7 +69,7 @@ class Conversation:
         self._running: set[Running] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ask(self, content: bytes) -> None:
+    def ask(self, content: Content) -> None:
         """A request: queued, answered in its turn."""
         self._open += 1
         size = len(content)
@@ -87,7 +88,7 @@ class Conversation:
         else:
             self._queue(access, asked, way, _Turn(self._turns, asked.request.id, size))
 
-    async def _ask_long(self, content: bytes, turn: "_Turn") -> None:
+    async def _ask_long(self, content: Content, turn: "_Turn") -> None:
         """A long request; it has its place among the answers before it is read."""
         try:
             access = self._infer.accesses.of(self._call.head)
@@ -167,16 +168,12 @@ class Conversation:
         """Every part as it comes, then that there are no more, if the client asked to be told so."""
         request_id = asked.request.id
         try:
-            if not self._infer.in_flight.try_enter():
-                raise Limited("too many requests at once.", fix="Try again in a second.", retry_after_s=1.0)
-            try:
+            with self._infer.in_flight.enter("interactive", access.token.digest):
                 async with aclosing(self._infer.plane.stream(access.token, way.asked)) as parts:
                     async for told in parts:
                         more = {FINAL: False}
                         self._call.send(write_streamed(write_answer(asked, way, told.model, told.part.outputs, more)))
                         await self._call.room()
-            finally:
-                self._infer.in_flight.leave()
             if asked.wants_empty_final:
                 self._call.send(write_streamed(write_failed(request_id, is_marked=True)))
         except SillError as refused:

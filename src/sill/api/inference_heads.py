@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Iterable, Mapping
-from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -13,6 +12,8 @@ from sill.core.values import Value
 from sill.protocols.oip.codec import BINARY_HEADER, BINARY_TYPE, JSON_TYPE, Inference
 from sill.protocols.oip.errors import Message, Receive, Send
 from sill.protocols.oip.paths import Target
+from sill.safety.bodies import Content, Gathered
+from sill.safety.tokens import bearer
 from sill.traffic.admission import INTERACTIVE
 from sill.traffic.recording import Asked
 
@@ -73,8 +74,7 @@ def wishes_of(headers: Headers) -> Wishes:
 
 def secret(headers: Headers) -> str:
     """The bearer secret; empty if there is none."""
-    scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else ""
+    return bearer(headers.get(b"authorization", b"").decode("latin-1"))
 
 
 def project_of(headers: Headers, target: Target | None = None) -> str:
@@ -163,16 +163,16 @@ def priority(headers: Headers) -> str:
     return given
 
 
-async def read_body(receive: Receive) -> bytes | None:
+async def read_body(receive: Receive) -> Content | None:
     """All of the body, as far as the gate lets it through; None if the client left."""
     message: Message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         return bytes(message.get("body", b""))
-    whole = BytesIO()  # grows without a copy at the end
+    gathered = Gathered()
     while message["type"] == "http.request":
-        whole.write(message.get("body", b""))
+        gathered.add(message.get("body", b""))
         if not message.get("more_body", False):
-            return whole.getvalue()
+            return gathered.whole()
         message = await receive()
     return None
 

@@ -17,12 +17,13 @@ PATH_BYTES_MAX = 100
 def open_sockets(settings: Settings, home: Path, listen: Listen) -> list[socket.socket] | None:
     """The sockets to listen on; None for the one of host and port.
 
-    A shared port belongs to all processes of this user that ask for it so; the kernel spreads new connections.
+    A shared port belongs to all processes of this user that ask for it so; the kernel spreads new connections. Such a
+    process is asked on a socket of its own too, by the others: see `siblings`.
     """
     if listen == "port":
         return None
     if listen == "shared":
-        return [_shared(settings.host, settings.inference_port)]
+        return [_shared(settings.host, settings.inference_port), _local(home, SOCKET_FILE)]
     return [_local(home, SOCKET_FILE)]
 
 

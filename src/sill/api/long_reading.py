@@ -24,6 +24,7 @@ from sill.runtimes.drivers import Held, WorkerDied
 from sill.runtimes.dtypes import BF16
 from sill.runtimes.process import WorkerRuntime
 from sill.runtimes.types import Signature
+from sill.safety.bodies import Content
 from sill.traffic.waiting import deadline_passed
 
 READ_S_MAX = 30.0
@@ -77,7 +78,7 @@ class Readers:
     def __init__(self) -> None:
         self._middling, self._long = _Reader("middling"), _Reader("long")
 
-    async def read(self, wish: Wish, body: bytes, timeout_ms: float = 0.0) -> Any:
+    async def read(self, wish: Wish, body: Content, timeout_ms: float = 0.0) -> Any:
         """What a body asks: the type that belongs to the kind of wish.
 
         Args:
@@ -109,7 +110,7 @@ class _Reader:
         self._is_up = False
         self._rest: asyncio.TimerHandle | None = None
 
-    async def read(self, wish: Wish, body: bytes, seconds: float) -> Any:
+    async def read(self, wish: Wish, body: Content, seconds: float) -> Any:
         """See `Readers.read`."""
         if self._waiting >= WAITING_MAX:
             raise Limited("too many long requests wait.", fix="Try again in a second.", retry_after_s=1.0)
@@ -130,7 +131,7 @@ class _Reader:
         self._worker.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, wish: Wish, body: bytes) -> Any:
+    def _ask(self, wish: Wish, body: Content) -> Any:
         asked = {
             "wish": np.frombuffer(msgspec.msgpack.encode(wish), np.uint8),
             "body": np.frombuffer(body, np.uint8),

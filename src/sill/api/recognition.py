@@ -77,7 +77,7 @@ class KnownHead:
         self.token = token
         self.asked = asked
         self._seconds = timeout_s(route.endpoint, asked.timeout_ms)
-        self._chosen = Chosen(house.plane, route, asked, partial(way_of, house, route, asked))
+        self._chosen = Chosen(house.plane, route, asked, partial(way_of, house, route, asked, token.digest))
 
     def answer(self, body: bytes, reply: Callable[[bytes], object]) -> bool:
         """See `safety.listener.Known`. False for everything that is not plainly good: the long way says what is wrong."""
@@ -95,14 +95,18 @@ class KnownHead:
             way = self._chosen.way(form, request_id)
         except SillError:
             return False
-        if way is None or not house.in_flight.try_enter():
+        if way is None:
             return False
         # By their places, because names cost: rows, deadline, done, question, group, packed, id.
         waiting = Waiting(way.rows, time.monotonic() + self._seconds, reply, None, way, packed, request_id)
         try:
+            house.in_flight.take("interactive", token.digest)
+        except SillError as refused:
+            return way.refuse(waiting, refused)
+        try:
             way.enqueue(waiting, token.digest, self.asked.priority)
         except SillError as refused:
-            house.in_flight.leave()
+            house.in_flight.leave(1, token.digest)
             return way.refuse(waiting, refused)
         return True
 
@@ -110,8 +114,8 @@ class KnownHead:
 class KnownWay(Alike):
     """One form of body to one model, with answers that need no gate on their way back."""
 
-    def __init__(self, house: Recognition, route: Route, model: Model, asked: Asked, form: Form) -> None:
-        super().__init__(house, route, model, asked, form.name, form.shape[0])
+    def __init__(self, house: Recognition, route: Route, model: Model, asked: Asked, tenant: str, form: Form) -> None:
+        super().__init__(house, route, model, asked, tenant, form.name, form.shape[0])
         self._request = form.request
 
     @cached_property
@@ -147,12 +151,12 @@ class KnownWay(Alike):
         return True
 
 
-def way_of(house: Recognition, route: Route, asked: Asked, model: Model, form: Form) -> KnownWay | None:
+def way_of(house: Recognition, route: Route, asked: Asked, tenant: str, model: Model, form: Form) -> KnownWay | None:
     """How a form of body is put to a model; None if it does not fit as it is."""
     plain = model.plain
     if plain is None or form.request.entity or plain.question(form.name, np.zeros(form.shape, form.dtype)) is None:
         return None
-    return KnownWay(house, route, model, asked, form)
+    return KnownWay(house, route, model, asked, tenant, form)
 
 
 def _answer(request_id: bytes, body: bytes, header_bytes: int | None) -> bytes:

@@ -24,6 +24,7 @@ from sill.protocols.oip.errors import Receive, Send
 from sill.protocols.oip.long import LONG_TEXT_BYTES, is_long
 from sill.protocols.oip.paths import Target
 from sill.runtimes.types import Signature
+from sill.safety.bodies import Content
 from sill.traffic.plane import Plane
 
 PATHS = ("/invocations", "/ping", "/health", "/version")
@@ -56,9 +57,9 @@ class Scoring:
         predictions = predictions_of(told.model.signature, told.part.outputs, as_records=scoring.is_table)
         await send_packed(send, msgspec.json.encode({"predictions": predictions}), headers)
 
-    async def _read(self, kind: str, body: bytes, signature: Signature, timeout_ms: float) -> ScoringRequest:
+    async def _read(self, kind: str, body: Content, signature: Signature, timeout_ms: float) -> ScoringRequest:
         if not is_long(body) and not (kind == CSV_TYPE and len(body) > LONG_TEXT_BYTES):
-            return read_scoring(kind, body, signature)
+            return read_scoring(kind, bytes(body), signature)
         wish = Wish(kind="scoring", content_type=kind, signature=signature)
         request: ScoringRequest = await self._readers.read(wish, body, timeout_ms)
         return request

@@ -5,17 +5,18 @@ A request is taken apart and written anew, so that no two readers of it can disa
 
 import asyncio
 from functools import partial
-from io import BytesIO
 
 import msgspec
 
-from sill.api.serving_gate import serving_gate
+from sill.api.adding_up import add_metrics, add_statistics
+from sill.api.serving_gate import serving_gate, tenant_of
 from sill.core.errors import NotFound, Unauthenticated
 from sill.core.settings import Settings
 from sill.gateway.heads import Heads, Onward
 from sill.gateway.metrics import exposition
 from sill.gateway.router import LATE_S, Ask, Router
 from sill.protocols.oip.errors import App, Receive, Scope, Send, translate_errors
+from sill.safety.bodies import Content, Gathered
 from sill.safety.listener import HEAD
 
 OWN_FIELDS = frozenset(
@@ -27,8 +28,6 @@ OWN_FIELDS = frozenset(
 """Not handed on: they are between two ends of one connection, or for the gateway."""
 ODD = frozenset({b"expect", b"connection", b"transfer-encoding", b"content-encoding"})
 REPOSITORY = "/v2/repository/models/"
-JOINED_BYTES = 1024 * 1024
-"""Copied in one turn of the event loop."""
 
 
 class Door:
@@ -50,11 +49,13 @@ class Door:
         if path == "/metrics":
             await self._tell_counts(scope, send)
             return
+        if path.endswith("/stats") and scope["method"] == "GET":
+            await self._tell_statistics(scope, send)
+            return
         fields = dict(scope["headers"])
-        body_bytes = len(body)
+        body_bytes = body.size
         head = head_of(scope, body_bytes)
-        content = await _joined(head, body)
-        del body  # it may be long, and is in the content
+        content = body.whole(head)
         seconds, is_repeatable = _seconds(fields), _is_repeatable(fields)
         target = path.encode()
         if path.startswith(REPOSITORY) and path.endswith(("/load", "/unload")):
@@ -65,13 +66,13 @@ class Door:
         await _send_answer(send, answer)
         is_plain = scope["method"] == "POST" and b"content-length" in fields and not ODD & fields.keys()
         if self.heads is not None and HEAD in scope and is_plain and answer[9:12] == b"200":
-            tenant = fields.get(b"authorization", b"")
+            tenant = tenant_of(scope)
             onward = Onward(head=head, path=target, is_repeatable=is_repeatable, seconds=seconds, tenant=tenant)
             self.heads.learn(scope[HEAD], onward, body_bytes)
 
     async def _ask(
         self,
-        content: bytes,
+        content: Content,
         path: bytes,
         is_repeatable: bool = True,
         has_no_body: bool = False,
@@ -91,7 +92,7 @@ class Door:
     def _numbers(self) -> list[int]:
         return [number for number, one in enumerate(self._router.replicas) if one.may_serve]
 
-    async def _ask_one(self, number: int, content: bytes) -> bytes:
+    async def _ask_one(self, number: int, content: Content) -> bytes:
         """The answer of one replica: what changes a replica is told to each."""
         told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         ask = Ask(self._router, content, b"", partial(_settle, told), is_repeatable=False)
@@ -100,21 +101,40 @@ class Door:
         return await told
 
     async def _tell_counts(self, scope: Scope, send: Send) -> None:
-        """The gateway's counts, to whom a replica would tell what it is: the gateway knows no tokens."""
-        asked = {**scope, "method": "GET", "raw_path": b"/v2", "query_string": b""}
-        answer = await self._ask(head_of(asked, 0), b"/v2")
-        if answer[9:12] == b"401":
+        """The gateway's counts and the sums of its replicas', to whom they tell them: the gateway knows no tokens."""
+        answers = await self._ask_each(scope)
+        told = [each.partition(b"\r\n\r\n")[2].decode() for each in answers if each[9:12] == b"200"]
+        if not told and any(answer[9:12] == b"401" for answer in answers):
             raise Unauthenticated("the request has no token that may infer.", fix="Send Authorization: Bearer TOKEN.")
-        if answer[9:12] != b"200":
+        if not told:
             raise NotFound("no replica answers.")
-        await _send_json(send, exposition(self._router), b"text/plain; version=0.0.4; charset=utf-8")
+        kind = b"text/plain; version=0.0.4; charset=utf-8"
+        await _send_json(send, exposition(self._router) + add_metrics(told).encode(), kind)
+
+    async def _tell_statistics(self, scope: Scope, send: Send) -> None:
+        """The sums of the replicas' statistics; where none has any, what one says of that."""
+        answers = await self._ask_each(scope)
+        told = [msgspec.json.decode(each.partition(b"\r\n\r\n")[2]) for each in answers if each[9:12] == b"200"]
+        if told:
+            await _send_json(send, msgspec.json.encode(add_statistics(told)))
+        elif answers:
+            await _send_answer(send, answers[0])
+        else:
+            raise NotFound("no replica answers.")
+
+    async def _ask_each(self, scope: Scope) -> list[bytes]:
+        """What each replica answers that answers at all."""
+        kept = [(name, value) for name, value in scope["headers"] if name not in (b"accept", b"accept-encoding")]
+        content = head_of({**scope, "headers": kept}, 0)
+        answers = await asyncio.gather(*(self._ask_one(number, content) for number in self._numbers()))
+        return [answer for answer in answers if answer[9:12] in (b"200", b"401", b"404")]
 
 
 def build_app(router: Router, settings: Settings) -> tuple[App, Heads]:
     """The door behind the gate, and the short way past both."""
     door = Door(router)
     gate = serving_gate(door, settings)
-    door.heads = Heads(router, gate.in_flight, settings.requests_in_flight_max)
+    door.heads = Heads(router, gate.in_flight)
     return translate_errors(gate), door.heads
 
 
@@ -142,20 +162,13 @@ def _settle(told: "asyncio.Future[bytes]", answer: bytes) -> None:
         told.set_result(answer)
 
 
-async def _body(receive: Receive) -> bytes | None:
-    whole = BytesIO()  # grows without a copy at the end
+async def _body(receive: Receive) -> Gathered | None:
+    gathered = Gathered()
     while (message := await receive())["type"] == "http.request":
-        whole.write(message.get("body", b""))
+        gathered.add(message.get("body", b""))
         if not message.get("more_body", False):
-            return whole.getvalue()
+            return gathered
     return None
-
-
-async def _joined(head: bytes, body: bytes) -> bytes:
-    """Both in one piece. Joining lets go of the interpreter where there is much to copy."""
-    if len(body) <= JOINED_BYTES:
-        return head + body
-    return await asyncio.to_thread(b"".join, (head, body))
 
 
 async def _send_answer(send: Send, answer: bytes) -> None:

@@ -8,12 +8,10 @@ from sill.core.values import Value
 from sill.gateway.refusals import TOO_LATE, TOO_MANY, is_refusal
 from sill.gateway.router import Ask, Router
 from sill.gateway.shedding import Shedding
-from sill.safety.limits import SHARES, InFlight
+from sill.safety.limits import InFlight
 
 HEADS_MAX = 4_096
 HEAD_BYTES_MAX = 4_096
-TENANT_SHARE = 0.9
-"""The part of what may be on its way at once that one tenant may have: the rest is there when another one comes."""
 
 
 class Onward(Value, frozen=True, kw_only=True):
@@ -21,23 +19,14 @@ class Onward(Value, frozen=True, kw_only=True):
 
     Attributes:
         head: as it goes to a replica.
-        tenant: who asks, by the words of his `Authorization`.
+        tenant: who asks, as the gate counts.
     """
 
     head: bytes
     path: bytes
     is_repeatable: bool
     seconds: float
-    tenant: bytes
-
-
-class Tenant:
-    """How many requests one has on their way."""
-
-    __slots__ = ("open",)
-
-    def __init__(self) -> None:
-        self.open = 0
+    tenant: str
 
 
 class Heads:
@@ -45,15 +34,12 @@ class Heads:
 
     Args:
         in_flight: of the gate: those that pass it and those that come this way are counted together.
-        in_flight_max: its bound.
     """
 
-    def __init__(self, router: Router, in_flight: InFlight, in_flight_max: int) -> None:
+    def __init__(self, router: Router, in_flight: InFlight) -> None:
         self.router = router
         self.in_flight = in_flight
-        self.of_one_max = max(1, int(in_flight_max * SHARES["interactive"] * TENANT_SHARE))
         self._known: dict[bytes, KnownHead] = {}
-        self._tenants: dict[bytes, Tenant] = {}
 
     def recall(self, head: bytes) -> "KnownHead | None":
         """What is known of a head."""
@@ -65,31 +51,26 @@ class Heads:
             return
         if len(self._known) >= HEADS_MAX:
             del self._known[next(iter(self._known))]
-        if len(self._tenants) >= HEADS_MAX:
-            self._tenants = {name: one for name, one in self._tenants.items() if one.open}
-        tenant = self._tenants.setdefault(onward.tenant, Tenant())
-        self._known[head] = KnownHead(self, onward, body_bytes, tenant)
+        self._known[head] = KnownHead(self, onward, body_bytes)
 
 
 class KnownHead:
     """See `safety.listener.Known`."""
 
-    def __init__(self, house: Heads, onward: Onward, body_bytes: int, tenant: Tenant) -> None:
+    def __init__(self, house: Heads, onward: Onward, body_bytes: int) -> None:
         self.body_bytes = body_bytes
         self._house = house
         self._onward = onward
-        self._tenant = tenant
         self._shedding = Shedding()
 
     def answer(self, body: bytes, reply: Callable[[bytes], object]) -> bool:
         """Send it on; refused here if too many are on their way, or a replica would refuse it."""
         house, onward, now_s = self._house, self._onward, asyncio.get_running_loop().time()
-        if self._tenant.open >= house.of_one_max or not house.in_flight.try_enter():
+        if not house.in_flight.try_enter("interactive", onward.tenant):
             return self._refuse(TOO_MANY, reply, now_s)
         if not self._shedding.try_enter(now_s):
-            house.in_flight.leave()
+            house.in_flight.leave(1, onward.tenant)
             return self._refuse(TOO_LATE, reply, now_s)
-        self._tenant.open += 1
         ask = Ask(
             house.router,
             onward.head + body,
@@ -112,11 +93,11 @@ class KnownHead:
         self._house.router.refused.add(asyncio.get_running_loop().time() - came_s)
 
     def _tell(self, reply: Callable[[bytes], object], came_s: float, answer: bytes) -> None:
-        self._house.in_flight.leave()
-        self._tenant.open -= 1
+        self._house.in_flight.leave(1, self._onward.tenant)
+        now_s = asyncio.get_running_loop().time()
         if is_refusal(int(answer[9:12]), answer):
-            self._shedding.refused(asyncio.get_running_loop().time())
+            self._shedding.refused(now_s)
             self._say(reply, came_s, answer)
         else:
-            self._shedding.answered()
+            self._shedding.answered(now_s)
             reply(answer)

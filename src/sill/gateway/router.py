@@ -9,6 +9,7 @@ from sill.gateway.budget import Budget
 from sill.gateway.latency import FLOOR_S, Histogram, Latency
 from sill.gateway.refusals import is_refusal, unanswered
 from sill.gateway.upstream import Connection, Replica
+from sill.safety.bodies import Content
 
 ATTEMPTS_MAX = 4
 OUTSTANDING_MAX = 1_024
@@ -43,7 +44,7 @@ class Ask:
     def __init__(
         self,
         router: "Router",
-        content: bytes,
+        content: Content,
         path: bytes,
         reply: Callable[[bytes], None],
         *,

@@ -57,6 +57,7 @@ class Gate:
         classify: the `InFlight` class of a request; `interactive` for all if not given.
         body_bytes_max: a limit of its own for a request, such as an upload; `limits.body_bytes_max` if not given.
         memory: what all bodies together may hold.
+        tenant: whose a request is, by its head, so that nobody has more than his part; nobody's if not given.
         on_refused: told about every refusal, for the audit; must not raise.
         present: status and JSON of an error for a scope (a foreign protocol has a form of its own), or None for ours.
     """
@@ -73,6 +74,7 @@ class Gate:
         classify: Callable[[Scope], str] | None = None,
         body_bytes_max: Callable[[Scope], int] | None = None,
         memory: MemoryBudget | None = None,
+        tenant: Callable[[Scope], str] | None = None,
         on_refused: Callable[[Scope, SillError], Awaitable[None]] | None = None,
         present: Present | None = None,
     ) -> None:
@@ -87,6 +89,7 @@ class Gate:
         self._classify = classify
         self._body_bytes_max = body_bytes_max
         self._memory = memory
+        self._tenant = tenant
         self._on_refused = on_refused
         self._present = present
 
@@ -100,12 +103,13 @@ class Gate:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = _Answer(send, self._ids.new("req"))
-        memory = self._memory.reserve() if self._memory is not None else None
+        tenant = self._tenant(scope) if self._tenant is not None else ""
+        memory = self._memory.reserve(tenant=tenant) if self._memory is not None else None
         try:
             bytes_max = self._limits.body_bytes_max if self._body_bytes_max is None else self._body_bytes_max(scope)
             head = check_head(scope, self._limits, self._hosts, self._origins, bytes_max)
             answer.body = Body(receive, head, self._limits, bytes_max, self._clock, memory)
-            with self.in_flight.enter("interactive" if self._classify is None else self._classify(scope)):
+            with self.in_flight.enter("interactive" if self._classify is None else self._classify(scope), tenant):
                 await self._prepare(scope, answer.request_id, head)
                 await self._app(scope, answer.body.receive, answer.send)
             if answer.failure is not None:

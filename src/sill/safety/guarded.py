@@ -11,9 +11,9 @@ from sill.core.errors import HeadersTooLarge, InvalidValue, SillError, TooLarge
 from sill.safety.gate import SECURITY_HEADERS, problem_body
 from sill.safety.gate_body import PIECE_BYTES_EXPECTED
 
-SLICE_BYTES = 4 * 1024
-CHUNKS_A_TURN = 200
-"""Chunks of a body that are taken in one turn of the event loop, and the size of the slices they are counted by."""
+SLICE_BYTES_MIN, SLICE_BYTES_MAX = 512, 4 * 1024
+CHUNKS_A_TURN = 64
+"""A chunked body is taken in slices, smaller ones where the chunks are tiny, and after so many chunks others have a turn."""
 
 
 class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     head_seconds_max: float = 10.0
     head_bytes_max: int = 64 * 1024
-    head_count_max: int = 1_000
+    head_count_max: int = 200
     chunks_max: int = 65_536
     silent_bytes_max: int = 64 * 1024
     idle_per_address_max: int = 64
@@ -70,6 +70,7 @@ class Guarded(HttpToolsProtocol):
         self._is_leaving = False
         self._is_chunked = False
         self._held = b""
+        self._slice_bytes = SLICE_BYTES_MIN
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -85,7 +86,7 @@ class Guarded(HttpToolsProtocol):
             return  # cut off while more was on its way
         if self._held:
             self._held += data  # its turn comes after what is held
-        elif len(data) > SLICE_BYTES and self._may_be_chunked(data):
+        elif len(data) > SLICE_BYTES_MIN and self._may_be_chunked(data):
             self._take_in_slices(data)
         else:
             self._take(data)
@@ -100,12 +101,14 @@ class Guarded(HttpToolsProtocol):
         before, at = self._chunks, 0
         while at < len(data) and not self.transport.is_closing():
             if self._chunks > before + CHUNKS_A_TURN:
+                self._slice_bytes = SLICE_BYTES_MIN
                 self._held = data[at:]
                 self.transport.pause_reading()
                 self.loop.call_soon(self._go_on)
                 return
-            self._take(data[at : at + SLICE_BYTES])
-            at += SLICE_BYTES
+            self._take(data[at : at + self._slice_bytes])
+            at += self._slice_bytes
+        self._slice_bytes = min(2 * self._slice_bytes, SLICE_BYTES_MAX)
 
     def _go_on(self) -> None:
         held, self._held = self._held, b""

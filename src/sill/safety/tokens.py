@@ -29,6 +29,12 @@ def matches(token: str, token_digest: str) -> bool:
     return hmac.compare_digest(digest(token).encode(), token_digest.encode("utf-8", "surrogatepass"))
 
 
+def bearer(field: str) -> str:
+    """The secret in an `Authorization` field; empty if there is none."""
+    scheme, _, given = field.partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
 def is_token(text: str) -> bool:
     """True if the text has the form of a token."""
     return _TOKEN.fullmatch(text) is not None

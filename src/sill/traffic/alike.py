@@ -43,11 +43,14 @@ class Alike:
 
     Args:
         asked: what the requests have in common.
+        tenant: who asks, as the house counts.
         name: what they call the input.
         rows: of each request.
     """
 
-    def __init__(self, house: House, route: Route, model: Model, asked: Asked, name: str, rows: int) -> None:
+    def __init__(
+        self, house: House, route: Route, model: Model, asked: Asked, tenant: str, name: str, rows: int
+    ) -> None:
         assert model.packing is not None
         self.packing = model.packing
         self.rows = rows
@@ -55,6 +58,7 @@ class Alike:
         self.model = model
         self.house = house
         self._route = route
+        self._tenant = tenant
         self._name = name
         self._asked = msgspec.structs.replace(asked, id="-", tensors={})
 
@@ -71,7 +75,7 @@ class Alike:
         batch = [one for one in batch if not one.is_cancelled]
         for one in batch:
             one.is_cancelled = True  # who takes it back from now on is too late
-        self.house.in_flight.leave(len(batch))
+        self.house.in_flight.leave(len(batch), self._tenant)
         taken = self.reply_all(batch, answered)
         if self.house.notes_what_was_taken:
             batch = taken
@@ -81,7 +85,7 @@ class Alike:
     def failed(self, one: Waiting, error: SillError) -> None:
         """Say why there is no answer, and take note of it."""
         one.is_cancelled = True
-        self.house.in_flight.leave()
+        self.house.in_flight.leave(1, self._tenant)
         one.done(self.refusal(one, error))
         self.house.plane.remember(self._way(one), error)
 

@@ -6,6 +6,7 @@ code runs without it.
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,21 @@ THREADS_MAX = 32
 """Batches of all models that run at once."""
 BATCHES_MAX = 64
 """After so many in a row a lane goes behind those of other models that wait for a thread."""
+NICE = 4
+"""Of the threads: they get less than half as much of a processor as who listens, while both want it."""
 
 W = TypeVar("W")
 D = TypeVar("D")
 
-_THREADS = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="sill-lane")
+
+def _give_way() -> None:
+    """Let whoever listens, here and in the gateway, come first: what they do is short, and a flood is refused by them."""
+    if sys.platform == "linux":  # elsewhere it is the process that becomes nicer, not the thread
+        loops = os.getpriority(os.PRIO_PROCESS, os.getpid())  # a thread begins with what the one that made it has
+        os.nice(max(0, loops + NICE - os.nice(0)))
+
+
+_THREADS = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="sill-lane", initializer=_give_way)
 
 
 class Lanes(Generic[W, D]):

@@ -4,6 +4,7 @@ The rows and what is counted of them are one commit, under the batch's id: a bat
 and none is in the lake without being counted.
 """
 
+import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -93,6 +94,13 @@ class Traffic:
             recorded += await self._keep(endpoint, batch.id, rows)
         return recorded
 
+    async def prepare(self) -> bool:
+        """Have in memory what rows of the log need. False if nothing is deployed that could bring any. For the worker."""
+        if not await self._endpoints.every():
+            return False
+        await self._lake.prepare()
+        return True
+
     async def label(self, actor: Actor, project: str, endpoint: str, batch: LabelBatch, key: str = "") -> LabelReport:
         """Take in what turned out to be true. Joined by request id with recent rows; a second label is only counted.
 
@@ -115,7 +123,7 @@ class Traffic:
         )
         if batch.labels:
             rows = [(one.request_id, one.label, one.request_id in known) for one in batch.labels]
-            table = columns.labels_to_arrow(rows, self._clock.now_us())
+            table = await asyncio.to_thread(columns.labels_to_arrow, rows, self._clock.now_us())
             name = columns.table_name("labels", endpoint)
             await self._lake.append(PLATFORM, project, name, table, key=f"{key}/labels", also=counted, means=means)
         return await self._database.write(counted)
@@ -235,9 +243,10 @@ class Traffic:
         """One append to the endpoint's table. Features of a changed type go in as JSON rather than not at all."""
         name = columns.table_name("requests", endpoint)
         try:
-            await self._lake.append(PLATFORM, project, name, columns.to_arrow(rows), key=key, also=counted)
+            table = await asyncio.to_thread(columns.to_arrow, rows)
+            await self._lake.append(PLATFORM, project, name, table, key=key, also=counted)
         except (Refused, InvalidValue):
-            plain = columns.to_arrow(rows, with_features=False)
+            plain = await asyncio.to_thread(columns.to_arrow, rows, with_features=False)
             await self._lake.append(PLATFORM, project, name, plain, key=f"{key}/json", also=counted)
 
     def _summing(self, endpoint: Endpoint, rows: Sequence[RequestRow]) -> Callable[[Tx], int]:

@@ -119,5 +119,7 @@ def test_a_failure_in_a_stream_is_an_answer_and_the_stream_goes_on(told: dict[st
 
 @pytest.mark.peer("tritonclient")
 def test_a_stream_that_is_taken_back_or_late_ends_the_models_iterator(told: dict[str, Any]) -> None:
-    assert any(said in told["too late"] for said in ("Deadline Exceeded", "the deadline passed"))  # the client's or ours
+    assert any(
+        said in told["too late"] for said in ("Deadline Exceeded", "the deadline passed")
+    )  # the client's or ours
     assert told["closed"] >= 2

@@ -4,17 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sill.protocols.grpc.assembling import LONG_BYTES, Assembly
+from sill.protocols.grpc.assembling import Assembly
 from sill.protocols.grpc.status import CallError
+from sill.safety.bodies import HERE_BYTES
 from sill.testing.grpc_peer import message
 
-SIZES = st.one_of(st.integers(0, 40), st.sampled_from([LONG_BYTES, LONG_BYTES + 1, LONG_BYTES + 70_000]))
+SIZES = st.one_of(st.integers(0, 40), st.sampled_from([HERE_BYTES, HERE_BYTES + 1, HERE_BYTES + 70_000]))
 
 
 @given(sizes=st.lists(SIZES, max_size=4), cuts=st.lists(st.integers(1, 100_000), min_size=1, max_size=30))
 def test_messages_come_out_as_they_went_in(sizes: list[int], cuts: list[int]) -> None:
     wanted = [bytes([number]) * size for number, size in enumerate(sizes)]
-    stream, assembly, found, at, turn = b"".join(map(message, wanted)), Assembly(1 << 20), [], 0, 0
+    stream, assembly, found, at, turn = b"".join(map(message, wanted)), Assembly(1 << 21), [], 0, 0
     while at < len(stream):
         cut = cuts[turn % len(cuts)]
         assembly.add(stream[at : at + cut])

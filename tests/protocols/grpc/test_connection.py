@@ -1,5 +1,6 @@
 """The rules of HTTP/2, frame by frame (RFC 9113), and what a hostile client gets."""
 
+import asyncio
 import gzip
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sill.protocols.grpc import frames
+from sill.protocols.grpc.connection import FRAMES_A_TURN
 from sill.protocols.grpc.frames import (
     ACK,
     CONTINUATION,
@@ -208,6 +210,20 @@ def test_rapid_reset_ends_the_connection_and_frees_each_call(peer: Any) -> None:
     assert peer.goaway() == Code.ENHANCE_YOUR_CALM
     assert peer.methods.echo.cancelled_calls == peer.house.limits.resets_max + 1
     assert not peer.connection.streams
+
+
+@pytest.mark.anyio
+async def test_many_frames_at_once_are_dealt_with_a_few_at_a_time(peer: Any) -> None:
+    peer.send(frames.frame(PING, 0, 0, bytes(8)) * 3 * FRAMES_A_TURN)
+    at_once = len(peer.told())
+    peer.send(frames.frame(PING, 0, 0, bytes(8)))
+    await asyncio.sleep(0)
+    in_the_next_turn = len(peer.told())
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert (at_once, in_the_next_turn) == (FRAMES_A_TURN, FRAMES_A_TURN)
+    assert len(peer.told()) == FRAMES_A_TURN + 1
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 """Messages out of the pieces they came in. A long one grows in place: no turn of the event loop copies all of it."""
 
-from io import BytesIO
-
 from sill.protocols.grpc.packing import too_large
 from sill.protocols.grpc.status import CallError, Status
+from sill.safety.bodies import HERE_BYTES, Content, Gathered
 
 PREFIX_BYTES = 5
 """In front of each message: whether it is packed, and its length in four bytes."""
-LONG_BYTES = 256 * 1024
 
 
 class Assembly:
@@ -28,7 +26,7 @@ class Assembly:
         self._bytes_max = bytes_max
         self._needed = -1
         self._pieces: list[bytes] = []
-        self._long: BytesIO | None = None
+        self._long: Gathered | None = None
 
     def add(self, content: bytes) -> None:
         """What came next.
@@ -38,15 +36,15 @@ class Assembly:
         """
         self.size += len(content)
         if self._long is not None:
-            room = self._needed - self._long.tell()
-            self._long.write(content[:room])
+            room = self._needed - self._long.size
+            self._long.add(content[:room])
             content = content[room:]
         if content:
             self._pieces.append(content)
         if self._needed < 0 and self.size >= PREFIX_BYTES:
             self._read_prefix()
 
-    def take(self) -> tuple[bytes, int] | None:
+    def take(self) -> tuple[Content, int] | None:
         """The next message as it came, and the bytes it took with its prefix; None while it is not there in full.
 
         Raises:
@@ -56,11 +54,9 @@ class Assembly:
         if self._needed < 0 or self.size < taken:
             return None
         if self._long is not None:
-            content, self._long = self._long.getvalue(), None
+            content, self._long = self._long.whole(), None
         else:
-            whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            content, rest = whole[: self._needed], whole[self._needed :]
-            self._pieces = [rest] if rest else []
+            content = self._take_short()
         self.size -= taken
         self._needed = -1
         return content, taken
@@ -73,6 +69,12 @@ class Assembly:
     def clear(self) -> None:
         """Let go of everything."""
         self._pieces, self._long, self.size, self._needed = [], None, 0, -1
+
+    def _take_short(self) -> bytes:
+        whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        content, rest = whole[: self._needed], whole[self._needed :]
+        self._pieces = [rest] if rest else []
+        return content
 
     def _read_prefix(self) -> None:
         """The prefix is taken off; what is behind it stays."""
@@ -87,7 +89,7 @@ class Assembly:
             raise too_large(self._bytes_max)
         self.is_packed, self._needed = first[0] == 1, length
         self._pieces[0] = first[PREFIX_BYTES:]
-        if length > LONG_BYTES:
-            self._long, pieces, self._pieces = BytesIO(), self._pieces, []
+        if length > HERE_BYTES:
+            self._long, pieces, self._pieces = Gathered(), self._pieces, []
             for piece in pieces:
-                self._long.write(piece)
+                self._long.add(piece)

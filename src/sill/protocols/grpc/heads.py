@@ -39,9 +39,21 @@ class Head:
         length: what content-length said; -1 for nothing.
         method: who answers it, found by the connection.
         memo: what who answers it wants to keep.
+        tenant: who asks, as who answers it has found: nobody has more than his part of the memory for messages.
     """
 
-    __slots__ = ("authority", "coding", "length", "memo", "metadata", "method", "path", "refusal", "timeout_s")
+    __slots__ = (
+        "authority",
+        "coding",
+        "length",
+        "memo",
+        "metadata",
+        "method",
+        "path",
+        "refusal",
+        "tenant",
+        "timeout_s",
+    )
 
     def __init__(self, path: str, authority: str, metadata: dict[bytes, bytes]) -> None:
         self.path = path
@@ -53,6 +65,7 @@ class Head:
         self.refusal: CallError | HttpRefusal | None = None
         self.method: Any = None
         self.memo: Any = None
+        self.tenant = ""
 
     def text(self, name: bytes) -> str:
         """A field's value, empty if it is not there."""

@@ -2,10 +2,10 @@
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 
 from sill.protocols.grpc.limits import GrpcLimits
 from sill.protocols.grpc.status import CallError, Status
+from sill.safety.bodies import Content, Gathered
 from sill.safety.gate_body import RATIO_FREE_BYTES
 
 _WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -18,7 +18,7 @@ UNPACKER = ThreadPoolExecutor(1, "sill-unpack")
 UNPACKED_HERE_BYTES = 4 * 1024
 
 
-def unpack(content: bytes, coding: str, limits: GrpcLimits) -> bytes:
+def unpack(content: Content, coding: str, limits: GrpcLimits) -> Content:
     """What was packed. It is taken out piece by piece, so that a bomb is known for one early.
 
     Raises:
@@ -26,21 +26,21 @@ def unpack(content: bytes, coding: str, limits: GrpcLimits) -> bytes:
     """
     if coding not in _WBITS:
         raise CallError(Status.INTERNAL, "a message is said to be packed, and grpc-encoding does not say how.")
-    unpacker, found, at = zlib.decompressobj(_WBITS[coding]), BytesIO(), 0
+    unpacker, found, at = zlib.decompressobj(_WBITS[coding]), Gathered(), 0
     try:
         while at < len(content) and not unpacker.eof:
-            left, at = content[at : at + SLICE_BYTES], at + SLICE_BYTES
+            left, at = bytes(content[at : at + SLICE_BYTES]), at + SLICE_BYTES
             while left and not unpacker.eof:
-                found.write(unpacker.decompress(left, PIECE_BYTES))
+                found.add(unpacker.decompress(left, PIECE_BYTES))
                 left = unpacker.unconsumed_tail
                 by_ratio = max(RATIO_FREE_BYTES, int(limits.ratio_max * min(at, len(content))))
-                if found.tell() > min(limits.message_bytes_max, by_ratio):
+                if found.size > min(limits.message_bytes_max, by_ratio):
                     raise too_large(min(limits.message_bytes_max, by_ratio))
     except zlib.error as damaged:
         raise CallError(Status.INTERNAL, f"a message packed by {coding} is damaged.") from damaged
     if not unpacker.eof or unpacker.unused_data or at < len(content):
         raise CallError(Status.INTERNAL, f"a message packed by {coding} is damaged.")
-    return found.getvalue()
+    return found.whole()
 
 
 def pack(content: bytes, coding: str) -> bytes:

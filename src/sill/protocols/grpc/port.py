@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from sill.protocols.grpc.heads import Head
 from sill.protocols.grpc.limits import GrpcLimits
 from sill.protocols.grpc.status import Status
+from sill.safety.bodies import Content
 from sill.safety.limits import MemoryBudget
 
 
@@ -50,7 +51,7 @@ class Method(Protocol):
         """Called before the body of a call is waited for; may refuse it."""
         ...
 
-    def message(self, call: Call, content: bytes) -> None:
+    def message(self, call: Call, content: Content) -> None:
         """A whole message: the one of a unary call, which is answered by `reply`, or the next of a stream."""
         ...
 

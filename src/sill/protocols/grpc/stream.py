@@ -12,6 +12,7 @@ from sill.protocols.grpc.limits import GrpcLimits
 from sill.protocols.grpc.packing import PACKED_BYTES_MIN, UNPACKED_HERE_BYTES, UNPACKER, pack, unpack
 from sill.protocols.grpc.port import House
 from sill.protocols.grpc.status import CallError, Status, call_error
+from sill.safety.bodies import Content
 from sill.safety.limits import Reservation
 
 Piece = bytes | memoryview
@@ -93,7 +94,7 @@ class Stream:
         self.messages = 0
         self.waiting: deque[tuple[Piece, bool]] | None = None
         self._incoming: Assembly | None = None
-        self._whole: bytes | None = None
+        self._whole: Content | None = None
         self._is_packed = False
         self._owed = 0
         self._pending = 0
@@ -145,13 +146,13 @@ class Stream:
         else:
             self.head.method.message(self, content)
 
-    def _unpack_elsewhere(self, content: bytes) -> None:
+    def _unpack_elsewhere(self, content: Content) -> None:
         """Nothing else comes of a unary call: it can wait."""
         loop, limits = asyncio.get_running_loop(), self._connection.limits
         unpacking = loop.run_in_executor(UNPACKER, unpack, content, self.head.coding, limits)
         unpacking.add_done_callback(self._unpacked)
 
-    def _unpacked(self, unpacking: "asyncio.Future[bytes]") -> None:
+    def _unpacked(self, unpacking: "asyncio.Future[Content]") -> None:
         if self.is_over or unpacking.cancelled():
             return
         try:
@@ -231,7 +232,7 @@ class Stream:
         budget = self._connection.house.memory
         if budget is not None:
             if self._memory is None:
-                self._memory = budget.reserve()
+                self._memory = budget.reserve(tenant=self.head.tenant)
             self._memory.grow(len(content))
         if self.messages and not self.head.method.is_streaming:
             raise CallError(Status.INTERNAL, "a unary call holds one message, and more came.")
@@ -253,7 +254,7 @@ class Stream:
             self._take(content, size)
             incoming.go_on()
 
-    def _take(self, content: bytes, size: int) -> None:
+    def _take(self, content: Content, size: int) -> None:
         if self._memory is not None:  # what is held now: the message as it was unpacked, and what is behind it
             self._memory.grow(len(content))
             self._memory.shrink(size)

@@ -17,6 +17,7 @@ from sill.protocols.oip.binary import read_binary, write_binary
 from sill.protocols.oip.classes import classify
 from sill.protocols.oip.tensors import datatype_of, read_tensor, write_tensor
 from sill.protocols.oip.types import InferRequest, InferResponse, RequestInput, ResponseOutput
+from sill.safety.bodies import Content
 from sill.safety.strict_json import decode
 
 INPUTS_MAX = 2_000
@@ -76,7 +77,7 @@ class Inference(Value, frozen=True, kw_only=True):
         return self.outputs or tuple(Wanted(name=name, is_binary=self.is_binary) for name in outputs)
 
 
-def read_request(body: bytes, header_bytes: int | None = None) -> Inference:
+def read_request(body: Content, header_bytes: int | None = None) -> Inference:
     """The request a body holds.
 
     Args:
@@ -159,16 +160,16 @@ def write_response(
     return (b"".join((header, *binary)), len(header)) if binary else (header, None)
 
 
-def _split(body: bytes, header_bytes: int | None) -> tuple[bytes, memoryview]:
+def _split(body: Content, header_bytes: int | None) -> tuple[bytes, memoryview]:
     if header_bytes is None:
-        return body, memoryview(b"")
+        return bytes(body), memoryview(b"")
     if not 0 < header_bytes <= len(body):
         raise InvalidValue(
             f"the JSON part is said to have {header_bytes} bytes, the body has {len(body)}.",
             fix="Send Inference-Header-Content-Length as it is.",
             field="inference-header-content-length",
         )
-    return body[:header_bytes], memoryview(body)[header_bytes:]
+    return bytes(body[:header_bytes]), memoryview(body)[header_bytes:]
 
 
 def _tensors(inputs: tuple[RequestInput, ...], rest: memoryview) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sill.protocols.oip.long import LONG_TEXT_BYTES
 from sill.protocols.oip.tensors import BYTES_PER_TEXT, TENSOR_BYTES_MAX, count_of
 from sill.protocols.oip.types import InferRequest, RequestInput, RequestOutput
 from sill.runtimes.dtypes import LITTLE
+from sill.safety.bodies import Content
 
 PARAMETERS_MAX = 1_000
 """Parameters of one request, its inputs and outputs together."""
@@ -71,7 +72,7 @@ class _Given:
         self.parameters_left = PARAMETERS_MAX
 
 
-def read_infer(message: bytes) -> GrpcInference:
+def read_infer(message: Content) -> GrpcInference:
     """What a ModelInferRequest asks.
 
     Raises:
@@ -94,7 +95,7 @@ def read_infer(message: bytes) -> GrpcInference:
     )
 
 
-def is_long(message: bytes) -> bool:
+def is_long(message: Content) -> bool:
     """Whether a message is to be read elsewhere: it has many texts, or typed numbers. Raw numbers are taken as they are.
 
     Raises:
@@ -107,7 +108,7 @@ def is_long(message: bytes) -> bool:
     return any(len(one) > LONG_TEXT_BYTES for one in (*texts, *given.contents) if one is not None)
 
 
-def read_id(message: bytes) -> str:
+def read_id(message: Content) -> str:
     """The id of a request that could not be read, as far as it can; for the answer that says so."""
     try:
         return next(
@@ -117,7 +118,7 @@ def read_id(message: bytes) -> str:
         return ""
 
 
-def read_texts(message: bytes, *numbers: int) -> tuple[str, ...]:
+def read_texts(message: Content, *numbers: int) -> tuple[str, ...]:
     """The string fields of a small request; empty where one is not there. Other fields are passed over."""
     found = dict.fromkeys(numbers, "")
     for field in protobuf.fields(memoryview(message), FIELDS_MAX):
@@ -126,19 +127,19 @@ def read_texts(message: bytes, *numbers: int) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def read_flag(message: bytes, number: int) -> bool:
+def read_flag(message: Content, number: int) -> bool:
     """A bool field."""
     return any(
         protobuf.number(one) != 0 for one in protobuf.fields(memoryview(message), FIELDS_MAX) if one.number == number
     )
 
 
-def has_field(message: bytes, number: int) -> bool:
+def has_field(message: Content, number: int) -> bool:
     """Whether a field is there at all."""
     return any(one.number == number for one in protobuf.fields(memoryview(message), FIELDS_MAX))
 
 
-def _read(message: bytes) -> _Given:
+def _read(message: Content) -> _Given:
     given = _Given()
     for field in protobuf.fields(memoryview(message), FIELDS_MAX):
         if field.number == 1:

@@ -4,6 +4,8 @@ What counts is not only how long a body is: texts and brackets are looked at one
 of binary numbers are not read at all.
 """
 
+from sill.safety.bodies import Content
+
 LONG_BYTES = 64 * 1024
 """JSON numbers of a millisecond or two."""
 LONG_TEXT_BYTES = 16 * 1024
@@ -12,7 +14,7 @@ MARKS_MAX = 2_000
 """The same for quotes and brackets in JSON."""
 
 
-def is_long(body: bytes, header_bytes: int | None = None) -> bool:
+def is_long(body: Content, header_bytes: int | None = None) -> bool:
     """Whether a body is to be read elsewhere.
 
     Args:
@@ -21,9 +23,9 @@ def is_long(body: bytes, header_bytes: int | None = None) -> bool:
     json_bytes = len(body) if header_bytes is None else min(header_bytes, len(body))
     if json_bytes > LONG_BYTES:
         return True
-    if json_bytes > MARKS_MAX and sum(body.count(mark, 0, json_bytes) for mark in b'"[{') > MARKS_MAX:
+    head = bytes(body[:json_bytes])
+    if json_bytes > MARKS_MAX and sum(head.count(mark) for mark in b'"[{') > MARKS_MAX:
         return True
     if len(body) - json_bytes <= LONG_TEXT_BYTES:
         return False
-    head = body[:json_bytes]
     return b"BYTES" in head or b"\\u" in head  # which may spell it too

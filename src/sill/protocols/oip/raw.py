@@ -11,9 +11,10 @@ from sill.protocols.oip.codec import Inference
 from sill.protocols.oip.types import RequestInput
 from sill.runtimes.dtypes import LITTLE
 from sill.runtimes.types import Signature, TensorSpec
+from sill.safety.bodies import Content
 
 
-def read_raw(body: bytes, signature: Signature) -> Inference:
+def read_raw(body: Content, signature: Signature) -> Inference:
     """The request; its outputs are answered as bytes.
 
     Raises:
@@ -29,7 +30,7 @@ def read_raw(body: bytes, signature: Signature) -> Inference:
     is_text = spec.datatype == "BYTES"
     shape = _shape(spec, 1 if is_text else len(body) / LITTLE[spec.datatype].itemsize)
     given = RequestInput(name=spec.name, shape=shape, datatype=spec.datatype)
-    content = len(body).to_bytes(4, "little") + body if is_text else body
+    content = b"".join((len(body).to_bytes(4, "little"), body)) if is_text else body
     tensor = read_binary(given, memoryview(content))
     return Inference(id="", tensors={spec.name: tensor}, inputs=(given,), is_binary=True)
 

@@ -1,0 +1,54 @@
+"""What is counted, over HTTP: by one process to a gateway or a sibling, of all processes of a shared port to everybody else."""
+
+import msgspec
+
+from sill.api.adding_up import add_metrics, add_statistics
+from sill.api.describing import model_statistics
+from sill.api.inference_heads import Headers, project_of, send_bytes, send_value
+from sill.api.inference_metrics import CONTENT_TYPE, exposition
+from sill.api.siblings import Siblings
+from sill.endpoints.types import PlanToken
+from sill.protocols.oip.errors import Scope, Send
+from sill.protocols.oip.paths import Target
+from sill.protocols.oip.types import StatisticsAnswer
+from sill.traffic.plane import Plane
+
+
+class Counting:
+    """Metrics and statistics.
+
+    Args:
+        siblings: the other processes of the port, if it is shared.
+    """
+
+    def __init__(self, plane: Plane, siblings: Siblings | None) -> None:
+        self._plane = plane
+        self._siblings = siblings
+
+    async def tell_metrics(self, token: PlanToken, scope: Scope, headers: Headers, send: Send) -> None:
+        """In the Prometheus text format, or as OpenMetrics where one process is asked for that."""
+        others = await self._others(scope, headers, "/metrics")
+        if not others:
+            text, kind = exposition(self._plane, token, headers.get(b"accept", b"").decode("latin-1"))
+            await send_bytes(send, text, kind.encode())
+            return
+        own, _ = exposition(self._plane, token)
+        whole = add_metrics([own.decode(), *(other.decode() for other in others)])
+        await send_bytes(send, whole.encode(), CONTENT_TYPE.encode())
+
+    async def tell_statistics(
+        self, token: PlanToken, target: Target, scope: Scope, headers: Headers, send: Send
+    ) -> None:
+        """Triton's statistics: of one model, or of all of a project."""
+        project = project_of(headers, target)
+        of = Target(verb=target.verb, project=project, name=target.name, version=target.version)
+        is_of_all = target.verb == "all_stats"
+        own = model_statistics(self._plane, token, None if is_of_all else of, project if is_of_all else "")
+        others = await self._others(scope, headers, scope["raw_path"].decode("latin-1"))
+        told = [msgspec.to_builtins(own), *(msgspec.json.decode(other) for other in others)]
+        await send_value(send, msgspec.convert(add_statistics(told), StatisticsAnswer))
+
+    async def _others(self, scope: Scope, headers: Headers, path: str) -> list[bytes]:
+        if self._siblings is None or scope["client"] is None:  # over a socket of its own: asked for itself alone
+            return []
+        return await self._siblings.ask(path, headers.get(b"authorization", b""))
