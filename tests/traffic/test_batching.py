@@ -41,7 +41,7 @@ def later() -> float:
 
 
 async def settle() -> None:
-    for _ in range(10):
+    for _ in range(5):
         await asyncio.sleep(0)
 
 

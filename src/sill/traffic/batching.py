@@ -225,12 +225,7 @@ class Batcher:
             self._wake()  # it stays scheduled: there is no further turn until the model is there
             return
         self._is_scheduled = False
-        rows_here = 0
         while self._lanes.busy < LANES_MAX:
-            if rows_here >= self.rows_max and self._queue.requests:  # first whoever waits for the loop, then the rest
-                self._is_scheduled = True
-                asyncio.get_running_loop().call_soon(self._turn)
-                return
             with self._lock:
                 batch = self._take()
             if batch is None:
@@ -238,7 +233,6 @@ class Batcher:
             is_lone = len(batch.waiting) == 1 and not self._lanes.busy and not self._queue.requests
             if not batch.waiting or self._runs_inline(batch.rows) or (is_lone and self._has_the_loop(batch.rows)):
                 self._told(batch, self._answer_batch(batch))
-                rows_here += batch.rows
             else:
                 batch.is_wide = is_lone and batch.rows > 0 and self.run_wide is not None
                 self._lanes.start(batch)
