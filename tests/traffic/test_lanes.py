@@ -1,14 +1,12 @@
 """A lane goes on by itself while there is work, and leaves none behind that nobody sees."""
 
 import asyncio
-import os
-import sys
 import threading
 from collections import deque
 
 import pytest
 
-from sill.traffic.lanes import BATCHES_MAX, NICE, Lanes
+from sill.traffic.lanes import BATCHES_MAX, Lanes
 
 
 class Work:
@@ -19,7 +17,6 @@ class Work:
         self.left = deque(range(count))
         self.told: list[tuple[int, int]] = []
         self.threads: set[int] = set()
-        self.nices: set[int] = set()
         self.is_done = asyncio.Event()
         self.lanes = Lanes(self.lock, self.take, self.square, self.tell)
 
@@ -28,7 +25,6 @@ class Work:
 
     def square(self, number: int) -> int:
         self.threads.add(threading.get_ident())
-        self.nices.add(os.nice(0))
         return number**2
 
     def tell(self, number: int, squared: int) -> None:
@@ -63,13 +59,3 @@ async def test_none_of_the_work_is_done_on_the_loop() -> None:
     await work.run()
 
     assert threading.get_ident() not in work.threads
-
-
-@pytest.mark.anyio
-@pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a priority of its own")
-async def test_lanes_give_way_to_the_loop() -> None:
-    work = Work(9)
-
-    await work.run()
-
-    assert work.nices == {min(os.nice(0) + NICE, 19)}

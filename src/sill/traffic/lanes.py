@@ -6,7 +6,6 @@ code runs without it.
 
 import asyncio
 import os
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,21 +17,11 @@ THREADS_MAX = 32
 """Batches of all models that run at once."""
 BATCHES_MAX = 64
 """After so many in a row a lane goes behind those of other models that wait for a thread."""
-NICE = 4
-"""Of the threads: they get less than half as much of a processor as who listens, while both want it."""
 
 W = TypeVar("W")
 D = TypeVar("D")
 
-
-def _give_way() -> None:
-    """Let whoever listens, here and in the gateway, come first: what they do is short, and a flood is refused by them."""
-    if sys.platform == "linux":  # elsewhere it is the process that becomes nicer, not the thread
-        loops = os.getpriority(os.PRIO_PROCESS, os.getpid())  # a thread begins with what the one that made it has
-        os.nice(max(0, loops + NICE - os.nice(0)))
-
-
-_THREADS = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="sill-lane", initializer=_give_way)
+_THREADS = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="sill-lane")
 
 
 class Lanes(Generic[W, D]):
