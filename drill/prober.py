@@ -73,8 +73,10 @@ class _Line:
         length = head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
         if not length or len(body) < int(length):
             return None
-        seconds, nanoseconds = struct.unpack("ll", said[0][2][:16])
-        arrived_ns = seconds * 1_000_000_000 + nanoseconds
+        arrived_ns = read_ns  # the system begins to note times only a moment after it was asked to
+        if said:
+            seconds, nanoseconds = struct.unpack("ll", said[0][2][:16])
+            arrived_ns = seconds * 1_000_000_000 + nanoseconds
         return Probe(int(head[9:12]), (arrived_ns - self._asked_ns) / 1e9, (read_ns - self._asked_ns) / 1e9)
 
 
