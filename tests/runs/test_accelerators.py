@@ -138,4 +138,5 @@ async def test_a_what_if_counts_the_price_of_the_kind_too(host: Any, ada: Actor,
         await runs.board.refresh()
         bills.append((await what_ifs.ask(PLATFORM, WhatIf(add={"cpus": 1}))).bill_before.usd)
 
+    print("BILLS", bills)
     assert bills[1] > 20 * bills[0] > 0

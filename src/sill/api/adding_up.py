@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHARES = ("sill_inference_weight_percent",)
 """Metrics that say the same in each process; all others add up."""
 LATEST = "last_inference"

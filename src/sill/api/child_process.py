@@ -56,14 +56,7 @@ class Child:
 
     def is_alive(self) -> bool:
         """True while some process holds its lock."""
-        try:
-            with (self.folder / LOCK_FILE).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return is_alive(self.folder)
 
     def ended_with(self) -> int | None:
         """The exit code, if it was started here and has ended."""
@@ -77,11 +70,8 @@ class Child:
         """Send it a signal, if it runs."""
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(number)
-            return
-        if not self.is_alive():
-            return
-        with contextlib.suppress(ValueError, OSError):  # it has only just taken the lock, or has ended just now
-            os.kill(int((self.folder / LOCK_FILE).read_text()), number)
+        else:
+            tell(self.folder, number)
 
     def stop(self, seconds: float = STOP_S) -> None:
         """End it: by SIGTERM, and by SIGKILL if it still runs after so many seconds. An adopted one is not waited for."""
@@ -101,3 +91,22 @@ class Child:
         until_s = time.monotonic() + STOP_S
         while self.is_running() and time.monotonic() < until_s:
             time.sleep(0.005)
+
+
+def is_alive(folder: Path) -> bool:
+    """True while some process holds the lock in that folder."""
+    try:
+        with (folder / LOCK_FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def tell(folder: Path, number: int) -> None:
+    """Send a signal to the process that holds the lock in that folder, if there is one."""
+    if is_alive(folder):
+        with contextlib.suppress(ValueError, OSError):  # it has only just taken the lock, or has ended just now
+            os.kill(int((folder / LOCK_FILE).read_text()), number)

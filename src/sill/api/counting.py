@@ -2,10 +2,10 @@
 
 import msgspec
 
-from sill.api.adding_up import add_metrics, add_statistics
+from sill.api.adding_up import CONTENT_TYPE, add_metrics, add_statistics
 from sill.api.describing import model_statistics
 from sill.api.inference_heads import Headers, project_of, send_bytes, send_value
-from sill.api.inference_metrics import CONTENT_TYPE, exposition
+from sill.api.inference_metrics import exposition
 from sill.api.siblings import Siblings
 from sill.endpoints.types import PlanToken
 from sill.protocols.oip.errors import Scope, Send

@@ -6,11 +6,11 @@ It touches a file (`serving_life.beat`); who watches it sees that the file chang
 import asyncio
 import contextlib
 import logging
-import os
+import signal
 import time
 from pathlib import Path
 
-from sill.api.child_process import LOCK_FILE, Child
+from sill.api.child_process import LOCK_FILE, is_alive, tell
 from sill.api.serving_life import BEAT_FILE
 
 SILENT_S = 1.5
@@ -79,10 +79,9 @@ async def end_silent(folder: Path, own: Path) -> None:
     watches: dict[Path, Watch] = {}
     while True:
         for other in processes_of(folder) - {own}:
-            child = Child(other, "", log_file=Path(os.devnull))
-            if child.is_alive() and watches.setdefault(other, Watch(other)).is_silent(time.monotonic()):
+            if is_alive(other) and watches.setdefault(other, Watch(other)).is_silent(time.monotonic()):
                 _log.warning("the process of %s is silent and is ended", other.name)
-                await asyncio.to_thread(child.kill)
+                tell(other, signal.SIGKILL)
         await asyncio.sleep(LOOK_S)
 
 

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,10 +30,9 @@ from sill.runtimes.port import opener
 from sill.safety.guarded import ListenerLimits
 from sill.safety.limits import MemoryBudget
 from sill.safety.listener import uvicorn_config
-from sill.safety.private_files import read_private
 from sill.traffic.by_hand import ByHand
 from sill.traffic.cache import ModelCache
-from sill.traffic.control import Control
+from sill.traffic.control import given_control
 from sill.traffic.following import Follower
 from sill.traffic.plane import Plane
 from sill.traffic.shipping import Shipping
@@ -61,27 +59,18 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     """
     home = settings.home / "inference" / name
     clock = SystemClock()
-    url = os.environ.get("SILL_URL", "") or settings.url
-    token_file = Path(os.environ.get("SILL_TOKEN_FILE", "") or settings.home / "token")
-
-    def token() -> str:
-        return os.environ["SILL_TOKEN"] if listen == "run" else read_private(token_file).decode().strip()
-
-    shipping = Shipping(Spool(home / "spool", clock), Control(url, token), clock)
+    control = given_control(settings, is_run=listen == "run")
+    shipping = Shipping(Spool(home / "spool", clock), control, clock)
     by_hand = ByHand(settings.home / "inference" / UNLOADED)
     plane = Plane(clock, shipping.recorder, by_hand)
-    follower = Follower(
-        plane, Control(url, token), opener(settings.pythons), home, ModelCache(settings.model_cache_bytes)
-    )
+    follower = Follower(plane, control, opener(settings.pythons), home, ModelCache(settings.model_cache_bytes))
     await follower.start_from_cache()
     readers = Readers()
     folder, has_tls = settings.home / "inference", bool(settings.tls_cert)
     siblings = Siblings(folder, home, has_tls=has_tls) if listen == "shared" else None
     app, recognition = build_app(plane, settings, readers, siblings)
     is_public = listen in ("port", "shared")
-    run = (
-        ReplicaRun(f"{os.environ['SILL_RUN_ID']}.{os.environ['SILL_ATTEMPT']}", home, url) if listen == "run" else None
-    )
+    run = ReplicaRun(home, control) if listen == "run" else None
     recognition.notes_what_was_taken = not is_public
     config = uvicorn_config(
         app,
@@ -120,7 +109,7 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     if listen == "shared":
         works.append(end_silent(folder, home))
     if run:
-        works.append(run.announce(Control(url, token)))
+        works.append(run.announce())
     try:
         await serve_beside(
             http,

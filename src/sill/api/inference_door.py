@@ -36,7 +36,7 @@ from sill.core.values import Value
 from sill.endpoints.types import PlanToken
 from sill.protocols.mlflow.server import MLFLOW_VERSION
 from sill.protocols.oip.codec import Inference, read_request, write_response
-from sill.protocols.oip.errors import App, Receive, Scope, Send, translate_errors
+from sill.protocols.oip.errors import App, Receive, Scope, Send, Translated
 from sill.protocols.oip.forms import form_of
 from sill.protocols.oip.long import is_long
 from sill.protocols.oip.paths import Target, read_path
@@ -210,4 +210,4 @@ def build_app(
     door = Door(plane, readers, siblings)
     gate = serving_gate(door, settings, present_scoring)
     door.recognition = Recognition(plane, gate.in_flight, SystemClock())
-    return translate_errors(gate, is_own=is_scoring), door.recognition
+    return Translated(gate, is_own=is_scoring), door.recognition

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
+from sill.api.adding_up import CONTENT_TYPE
 from sill.endpoints.types import PlanToken
 from sill.traffic.plane import Plane
 from sill.traffic.pool import Model
@@ -15,7 +16,6 @@ from sill.traffic.rules import LATENCY_BOUNDS_MS
 LABELS = ("project", "endpoint", "version", "revision")
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 OPEN_METRICS = "application/openmetrics-text"
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Place = tuple[tuple[str, ...], Model]
 

@@ -6,12 +6,10 @@ processes share the public port, or one gateway listens there and keeps its repl
 
 import asyncio
 import logging
-import os
 import signal
 import time
-from pathlib import Path
 
-from sill.api.child_process import Child
+from sill.api.child_process import Child, tell
 from sill.api.heartbeat import LOOK_S, Watch
 from sill.core.settings import Settings
 from sill.safety.private_files import write_private
@@ -108,7 +106,7 @@ class InferenceProcess:
             left += [self.folder, *self.folder.glob("replica-*")]
         for folder in left:
             if folder not in own:
-                Child(folder, INFERENCE, log_file=Path(os.devnull)).stop()
+                tell(folder, signal.SIGTERM)
 
     def _write_token(self) -> None:
         """Write the file the processes read their token from; again only if the token has changed."""

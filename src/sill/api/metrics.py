@@ -2,14 +2,13 @@
 
 from sqlalchemy import Connection, func, select
 
+from sill.api.adding_up import CONTENT_TYPE
 from sill.models.store import VERSIONS
 from sill.monitors.store import INCIDENTS
 from sill.runs.store import RUNS
 from sill.runs.types import RunState
 from sill.stores.database import Database
 from sill.stores.database.schema import events
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:

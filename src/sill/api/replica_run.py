@@ -8,6 +8,7 @@ on answering until the gateways have heard it; where no gateway has been for lon
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -37,22 +38,21 @@ class ReplicaRun:
     """One replica's place and news.
 
     Args:
-        name: RUN.ATTEMPT.
         folder: its own.
-        url: of the control plane.
 
     Attributes:
         http, grpc: bound sockets.
         http_tls, grpc_tls: what callers must show.
     """
 
-    def __init__(self, name: str, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, control: Control) -> None:
         peer = own_peer(folder / PEER_FILE)
-        host = own_address(url)
+        host = own_address(control.url)
+        self._control = control
         self.http, self.grpc = _bound(host), _bound(host)
         self.http_tls, self.grpc_tls = answering(peer, "http/1.1"), answering(peer, "h2")
         self.state = ReplicaState(
-            name=name,
+            name=f"{os.environ['SILL_RUN_ID']}.{os.environ['SILL_ATTEMPT']}",
             host=host,
             port=self.http.getsockname()[1],
             grpc_port=self.grpc.getsockname()[1],
@@ -66,26 +66,26 @@ class ReplicaRun:
         self._server = _Server(config)
         return self._server
 
-    async def announce(self, control: Control) -> None:
+    async def announce(self) -> None:
         """Say where it is, until it is told to end or nobody has come for long; then end the server."""
         loop, server = asyncio.get_running_loop(), self._server
         if server is None:
             raise AssertionError("the server is made first")
         seen_s = loop.time()
         while not server.is_told.is_set() and loop.time() - seen_s < ALONE_S:
-            await self._say(control, self.state)
+            await self._say(self.state)
             seen_s = loop.time() if server.server_state.connections else seen_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANNOUNCE_S if self._trusted else ANNOUNCE_S / 10):
                     await server.is_told.wait()
-        await self._say(control, msgspec.structs.replace(self.state, is_leaving=True))
+        await self._say(msgspec.structs.replace(self.state, is_leaving=True))
         await asyncio.sleep(LEAVING_S if server.server_state.connections else 0.0)
         server.should_exit = True
         await asyncio.Event().wait()  # the server ends this, once all are answered
 
-    async def _say(self, control: Control, state: ReplicaState) -> None:
+    async def _say(self, state: ReplicaState) -> None:
         try:
-            known = await asyncio.to_thread(control.announce, state)
+            known = await asyncio.to_thread(self._control.announce, state)
         except SillError as away:
             _log.warning("the control plane was not told of this replica: %s", away)
             return

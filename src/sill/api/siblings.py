@@ -5,7 +5,7 @@ import contextlib
 import ssl
 from pathlib import Path
 
-from sill.api.child_process import Child
+from sill.api.child_process import is_alive
 from sill.api.heartbeat import processes_of
 from sill.api.inference_sockets import SOCKET_FILE, socket_path
 
@@ -31,7 +31,7 @@ class Siblings:
         """The bodies of their answers; those that do not answer 200 in time are left out."""
         head = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: ".encode()
         content = head + authorization + b"\r\n\r\n"
-        others = [other for other in processes_of(self._folder) - {self._own} if _lives(other)]
+        others = [other for other in processes_of(self._folder) - {self._own} if is_alive(other)]
         answers = await asyncio.gather(*(self._one(other, content) for other in sorted(others)))
         return [body for body in answers if body]
 
@@ -51,10 +51,6 @@ class Siblings:
                 finally:
                     writer.close()
         return b""
-
-
-def _lives(folder: Path) -> bool:
-    return Child(folder, "", log_file=Path("/dev/null")).is_alive()
 
 
 def _unchecked() -> ssl.SSLContext:

@@ -11,12 +11,11 @@ from sill.cli.client import nothing, stages
 from sill.cli.layout import Whole
 from sill.cli.options import add
 from sill.cli.output import Options, progress, show_line, show_table, when
+from sill.core.actors import JOB
 from sill.core.errors import InvalidValue
 from sill.governance.types import TokenSpec
 
 PANEL = "Governance"
-OF_RUNS = "job:"
-"""How names of the tokens of runs begin."""
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +72,7 @@ def list_tokens(
     found = [
         each
         for each in stages().governance.tokens()
-        if every or not (each.name.startswith(OF_RUNS) or each.revoked_us or 0 < each.expires_us < now_us)
+        if every or not (each.name.startswith(JOB) or each.revoked_us or 0 < each.expires_us < now_us)
     ]
     rows = [
         (each.id, each.name, _end(each.expires_us, each.revoked_us), " ".join(each.projects), " ".join(each.scopes))

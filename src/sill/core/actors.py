@@ -3,6 +3,8 @@
 import msgspec
 
 ANY = "*"
+JOB = "job:"
+"""Begins the name of a run's token, which is its actor's id; no name that a person gives can begin so."""
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +19,11 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     scopes: frozenset[str]
     projects: frozenset[str] = frozenset({ANY})
+
+    @property
+    def run_id(self) -> str:
+        """The run whose job it is; empty for everybody else."""
+        return self.id.removeprefix(JOB) if self.id.startswith(JOB) else ""
 
     def has(self, scope: str) -> bool:
         """True if the scope, its whole resource or everything was granted."""

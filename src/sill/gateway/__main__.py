@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,8 +18,7 @@ from sill.gateway.grpc_relay import GrpcRelay
 from sill.gateway.router import Router
 from sill.protocols.grpc.server import tls_context
 from sill.safety.listener import uvicorn_config
-from sill.safety.private_files import read_private
-from sill.traffic.control import Control
+from sill.traffic.control import given_control
 
 FOLDER = "gateway"
 
@@ -76,10 +74,8 @@ async def when_told(told: asyncio.Event, replace: Callable[[], Awaitable[None]])
 
 
 def _elsewhere(settings: Settings, fleet: Fleet) -> Elsewhere:
-    token_file = Path(os.environ.get("SILL_TOKEN_FILE", "") or settings.home / "token")
-    control = Control(os.environ.get("SILL_URL", "") or settings.url, lambda: read_private(token_file).decode().strip())
     least, _ = replica_bounds(settings.replicas) or (1, 1)
-    return Elsewhere(fleet, control, settings.home / FOLDER, least)
+    return Elsewhere(fleet, given_control(settings), settings.home / FOLDER, least)
 
 
 def main() -> int:

@@ -8,14 +8,14 @@ from functools import partial
 
 import msgspec
 
-from sill.api.adding_up import add_metrics, add_statistics
+from sill.api.adding_up import CONTENT_TYPE, add_metrics, add_statistics
 from sill.api.serving_gate import serving_gate, tenant_of
 from sill.core.errors import NotFound, Unauthenticated
 from sill.core.settings import Settings
 from sill.gateway.heads import Heads, Onward
 from sill.gateway.metrics import exposition
 from sill.gateway.router import LATE_S, Ask, Router
-from sill.protocols.oip.errors import App, Receive, Scope, Send, translate_errors
+from sill.protocols.oip.errors import App, Receive, Scope, Send, Translated
 from sill.safety.bodies import Content, Gathered
 from sill.safety.listener import HEAD
 
@@ -108,8 +108,7 @@ class Door:
             raise Unauthenticated("the request has no token that may infer.", fix="Send Authorization: Bearer TOKEN.")
         if not told:
             raise NotFound("no replica answers.")
-        kind = b"text/plain; version=0.0.4; charset=utf-8"
-        await _send_json(send, exposition(self._router) + add_metrics(told).encode(), kind)
+        await _send_json(send, exposition(self._router) + add_metrics(told).encode(), CONTENT_TYPE.encode())
 
     async def _tell_statistics(self, scope: Scope, send: Send) -> None:
         """The sums of the replicas' statistics; where none has any, what one says of that."""
@@ -135,7 +134,7 @@ def build_app(router: Router, settings: Settings) -> tuple[App, Heads]:
     door = Door(router)
     gate = serving_gate(door, settings)
     door.heads = Heads(router, gate.in_flight)
-    return translate_errors(gate), door.heads
+    return Translated(gate), door.heads
 
 
 def head_of(scope: Scope, body_bytes: int) -> bytes:

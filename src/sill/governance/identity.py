@@ -5,7 +5,7 @@ import hashlib
 import hmac
 from collections import deque
 
-from sill.core.actors import ANY, Actor
+from sill.core.actors import ANY, JOB, Actor
 from sill.core.clock import Clock
 from sill.core.errors import Unauthenticated
 from sill.governance.rules import INFERENCE_SCOPES
@@ -18,8 +18,6 @@ IDENTITY_S = 3.0
 """How long an identity is believed without looking again; a revocation elsewhere works within this time."""
 IDENTITIES_MAX = 10_000
 DENIALS_PER_MINUTE_MAX = 60
-JOB = "job:"
-"""Begins the name of a run's token, which is its actor's id; no name that a person gives can begin so."""
 
 
 class Identities:

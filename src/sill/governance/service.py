@@ -5,7 +5,7 @@ import base64
 
 import msgspec
 
-from sill.core.actors import ANY, PLATFORM, Actor
+from sill.core.actors import ANY, JOB, PLATFORM, Actor
 from sill.core.addresses import parse_address
 from sill.core.clock import Clock, Ids
 from sill.core.errors import Conflict, Forbidden, InvalidValue, NotFound
@@ -13,7 +13,7 @@ from sill.core.events import Event
 from sill.core.names import check_name, shorten
 from sill.governance import store
 from sill.governance.audit import AuditHeads, verify_log
-from sill.governance.identity import JOB, Denials, Identities
+from sill.governance.identity import Denials, Identities
 from sill.governance.lineage import walk
 from sill.governance.rules import (
     JOB_SCOPES,
@@ -90,7 +90,7 @@ class Governance:
             Forbidden: a run asks.
             InvalidValue: the session would have no end.
         """
-        if actor.id.startswith(JOB):
+        if actor.run_id:
             raise Forbidden(f"{actor.id} is a run; only people open sessions.", fix="Use a token of your own.")
         if not spec.seconds:
             raise InvalidValue("a session needs an end.", fix="Give seconds.", field="seconds")

@@ -139,7 +139,7 @@ class Models:
             Conflict: the version awaits nobody.
         """
         require(actor, "models:admin", project)
-        if actor.id.startswith("job:"):
+        if actor.run_id:
             raise Forbidden("a run may not approve a model: a person must.", fix="Approve with your own token.")
         reason = approval.reason[: registration.REASON_LENGTH_MAX]
 

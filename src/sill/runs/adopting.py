@@ -13,7 +13,6 @@ from sill.runs.tracking.tables import tags as tags_table
 from sill.runs.types import EXTERNAL, Batch, ExternalStart, Lifecycle, Run
 from sill.stores.database import Tx
 
-JOB = "job:"
 ATTEMPT_TAG = "sill.mlflow.attempt"
 """The attempt of a run in which its script has begun it by MLflow's client."""
 
@@ -23,9 +22,9 @@ def adopt(tx: Tx, actor: Actor, project: str, begun: ExternalStart, experiment: 
 
     Each attempt of a run does so once, with the first run its script begins that is not nested in another.
     """
-    if not actor.id.startswith(JOB) or begun.tags.get(PARENT_TAG):
+    if not actor.run_id or begun.tags.get(PARENT_TAG):
         return None
-    own = RUNS.find(tx.connection, project, actor.id.removeprefix(JOB))
+    own = RUNS.find(tx.connection, project, actor.run_id)
     if own is None or own.kind == EXTERNAL or own.state.is_final or own.lifecycle is not Lifecycle.ACTIVE:
         return None
     said = tracking.read_texts(tx.connection, tags_table, project, [own.id]).get(own.id, {})

@@ -144,8 +144,7 @@ def check_own(actor: Actor, run: Run) -> None:
     Raises:
         Forbidden: another run's job.
     """
-    is_job = actor.id.startswith("job:")
-    if is_job and actor.id != run.actor and actor.id.removeprefix("job:") not in (run.id, run.parent_id):
+    if actor.run_id and actor.id != run.actor and actor.run_id not in (run.id, run.parent_id):
         raise Forbidden(f"{actor.id} may not write to run {run.id}.", fix="A job writes to its own run.")
 
 

@@ -4,7 +4,7 @@ import errno
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -38,10 +38,21 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 """Set on every answer, unless the app set the header itself."""
+CLOSE = (b"connection", b"close")
 
+CHECKED = "sill.checked"
+"""The key of the ASGI scope under which what is known of a head lies, once it was found good."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 _log = logging.getLogger(__name__)
+
+
+class Refusal(NamedTuple):
+    """The answer to a request that goes no further, and after which the connection ends."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
 
 
 class Gate:
@@ -101,14 +112,36 @@ class Gate:
         else:
             await self._app(scope, receive, send)
 
+    def turn_away(self, scope: Scope) -> Refusal | None:
+        """The answer to a request whose head is reason enough to refuse it; None if the app must see it.
+
+        For a listener, which spares what is refused a task of its own. Whoever is told of refusals is told on the long
+        way; a gate with `on_refused` turns nobody away here.
+        """
+        if self._on_refused is not None:
+            return None
+        try:
+            scope[CHECKED] = self._check(scope)
+        except SillError as refused:
+            request_id = self._ids.new("req")
+            status, content = self._presented(scope, refused, request_id)
+            headers = [*_headers_of(refused), CLOSE, *SECURITY_HEADERS, _id_header(request_id)]
+            return Refusal(status, headers, content)
+        return None
+
+    def _bytes_max(self, scope: Scope) -> int:
+        return self._limits.body_bytes_max if self._body_bytes_max is None else self._body_bytes_max(scope)
+
+    def _check(self, scope: Scope) -> Head:
+        return check_head(scope, self._limits, self._hosts, self._origins, self._bytes_max(scope))
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = _Answer(send, self._ids.new("req"))
         tenant = self._tenant(scope) if self._tenant is not None else ""
         memory = self._memory.reserve(tenant=tenant) if self._memory is not None else None
         try:
-            bytes_max = self._limits.body_bytes_max if self._body_bytes_max is None else self._body_bytes_max(scope)
-            head = check_head(scope, self._limits, self._hosts, self._origins, bytes_max)
-            answer.body = Body(receive, head, self._limits, bytes_max, self._clock, memory)
+            head = scope.get(CHECKED) or self._check(scope)
+            answer.body = Body(receive, head, self._limits, self._bytes_max(scope), self._clock, memory)
             with self.in_flight.enter("interactive" if self._classify is None else self._classify(scope), tenant):
                 await self._prepare(scope, answer.request_id, head)
                 await self._app(scope, answer.body.receive, answer.send)
@@ -223,14 +256,11 @@ class _Answer:
         if self._is_started:
             return
         status, content = presented
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        if isinstance(error, Limited) or "retry_after_s" in error.details:
-            headers.append((b"retry-after", str(math.ceil(error.details.get("retry_after_s", 1))).encode()))
-        if isinstance(error, MethodNotAllowed):
-            headers.append((b"allow", ", ".join(METHODS).encode()))
+        headers = _headers_of(error)
+        headers.append((b"content-length", str(len(content)).encode()))
         # What follows on the connection may be a body that was never read, or a second, smuggled request.
         if self.body is None or not self.body.is_complete or self.failure is not None:
-            headers.append((b"connection", b"close"))
+            headers.append(CLOSE)
         await self._pass({"type": "http.response.start", "status": status, "headers": headers})
         await self._pass({"type": "http.response.body", "body": content})
 
@@ -249,8 +279,22 @@ class _Answer:
         kept = [pair for pair in headers if pair[0] != b"x-request-id"]
         names = {name.lower() for name, _ in kept}
         kept += [pair for pair in SECURITY_HEADERS if pair[0] not in names]
-        kept.append((b"x-request-id", self.request_id.encode()))
+        kept.append(_id_header(self.request_id))
         return kept
+
+
+def _headers_of(error: SillError) -> list[tuple[bytes, bytes]]:
+    """What an error says in the head of its answer."""
+    headers = [(b"content-type", b"application/json")]
+    if isinstance(error, Limited) or "retry_after_s" in error.details:
+        headers.append((b"retry-after", str(math.ceil(error.details.get("retry_after_s", 1))).encode()))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(METHODS).encode()))
+    return headers
+
+
+def _id_header(request_id: str) -> tuple[bytes, bytes]:
+    return b"x-request-id", request_id.encode()
 
 
 def _sill_error(raised: BaseException) -> SillError | None:

@@ -1,15 +1,18 @@
 """One HTTP/1.1 connection whose slow, greedy or malformed requests end: uvicorn's protocol with a clock and counters."""
 
 import asyncio
-from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from sill.core.errors import HeadersTooLarge, InvalidValue, SillError, TooLarge
-from sill.safety.gate import SECURITY_HEADERS, problem_body
+from sill.safety.gate import CLOSE, SECURITY_HEADERS, Refusal, Scope, problem_body
 from sill.safety.gate_body import PIECE_BYTES_EXPECTED
+from sill.safety.newcomers import IdleConnections, Newcomers
 
 SLICE_BYTES_MIN, SLICE_BYTES_MAX = 512, 4 * 1024
 CHUNKS_A_TURN = 64
@@ -47,20 +50,27 @@ class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
     looks_first: bool = False
 
 
+TurnAway = Callable[[Scope], Refusal | None]
+"""The answer to a request whose head is reason enough to refuse it; None if the app must see it."""
+
+
 class Guarded(HttpToolsProtocol):
     """uvicorn's httptools protocol with a clock on the head and counters on what arrives.
 
-    `_rules` and `_idle` are set on a subclass for each configuration.
+    `_rules`, `_idle`, `_newcomers` and `_turn_away` are set on a subclass for each configuration.
     """
 
     _rules: ListenerLimits
-    _idle: "IdleConnections"
+    _idle: IdleConnections
+    _newcomers: Newcomers
+    _turn_away: TurnAway | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._refusal: SillError | None = None
+        self._is_new = True
         self._head_is_open = True
         self._head_bytes = 0
         self._head_count = 0
@@ -86,15 +96,22 @@ class Guarded(HttpToolsProtocol):
             return  # cut off while more was on its way
         if self._held:
             self._held += data  # its turn comes after what is held
-        elif len(data) > SLICE_BYTES_MIN and self._may_be_chunked(data):
+        elif self._is_new and not self._newcomers.may_speak(self):
+            self._hold(data)
+        else:
+            self._take_up(data)
+
+    def _take_up(self, data: bytes) -> None:
+        if len(data) > SLICE_BYTES_MIN and self._may_be_chunked(data):
             self._take_in_slices(data)
         else:
             self._take(data)
 
     def _may_be_chunked(self, data: bytes) -> bool:
-        if self._head_is_open:
-            return b"chunked" in data[: self._rules.head_bytes_max].lower()
-        return self._is_chunked
+        if not self._head_is_open:
+            return self._is_chunked
+        end = data.find(b"\r\n\r\n")
+        return b"chunked" in data[:end].lower() or data.find(b"\r\n\r\n", end + 4) > end >= 0  # more than one head
 
     def _take_in_slices(self, data: bytes) -> None:
         """A chunked body may be thousands of tiny chunks: only so many in one turn of the loop."""
@@ -102,24 +119,29 @@ class Guarded(HttpToolsProtocol):
         while at < len(data) and not self.transport.is_closing():
             if self._chunks > before + CHUNKS_A_TURN:
                 self._slice_bytes = SLICE_BYTES_MIN
-                self._held = data[at:]
-                self.transport.pause_reading()
-                self.loop.call_soon(self._go_on)
+                self._hold(data[at:])
+                self.loop.call_soon(self.go_on)
                 return
             self._take(data[at : at + self._slice_bytes])
             at += self._slice_bytes
         self._slice_bytes = min(2 * self._slice_bytes, SLICE_BYTES_MAX)
 
-    def _go_on(self) -> None:
-        held, self._held = self._held, b""
+    def _hold(self, data: bytes) -> None:
+        self._held = data
+        self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Take what was held, in a later turn of the loop."""
+        held, self._held, self._is_new = self._held, b"", False
         if not self.transport.is_closing():
             if not self.flow.read_paused:
                 self.transport.resume_reading()
-            self._take_in_slices(held)
+            self._take_up(held)
 
     def _take(self, data: bytes) -> None:
+        self._is_new = False
         self._silent_bytes += len(data)
-        super().data_received(data)
+        self._feed(data)
         # A head in progress is counted by its bytes: one endless line never becomes a header.
         limit = self._rules.head_bytes_max if self._head_is_open else self._rules.silent_bytes_max
         if self._silent_bytes > limit + len(data) and not self.transport.is_closing():
@@ -129,6 +151,16 @@ class Guarded(HttpToolsProtocol):
                 else InvalidValue("the body has more framing than content.")
             )
             self.send_400_response("")
+
+    def _feed(self, data: bytes) -> None:
+        """As uvicorn does it, but that nothing is logged: anybody could fill the log with it."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserError:
+            self.send_400_response("")
+        except HttpParserUpgrade:
+            pass  # to nothing that is spoken here; the request itself is answered
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -203,16 +235,25 @@ class Guarded(HttpToolsProtocol):
         if is_busy:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        error = self._refusal or InvalidValue("this is not an HTTP/1.1 request that can be accepted.")
-        content = problem_body(error, "")
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-            (b"connection", b"close"),
-            *SECURITY_HEADERS,
-        ]
-        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(STATUS_LINE[error.status] + lines + b"\r\n" + content)
+        error = self._refusal or _MALFORMED
+        self._end(error.status, _last_words(type(error), error.message, error.fix))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """A request whose head is refused gets no task, nor does what came behind it."""
+        if self.transport.is_closing():
+            return
+        refusal = None if self._turn_away is None or app is not self.app else self._turn_away(cycle.scope)  # type: ignore[arg-type]  # a TypedDict
+        if refusal is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        headers = self.server_state.default_headers + refusal.headers
+        content = b"" if cycle.scope["method"] == "HEAD" else refusal.content
+        self._end(refusal.status, _written(headers, len(refusal.content)) + content)
+
+    def _end(self, status: int, answer: bytes) -> None:
+        """The last answer of the connection."""
+        self.transport.write(STATUS_LINE[status] + answer)
         self.transport.close()
 
     def _refuse(self, error: SillError) -> None:
@@ -240,23 +281,16 @@ class Guarded(HttpToolsProtocol):
             self._stall_timer = None
 
 
-class IdleConnections:
-    """Which connections wait for a head, by address, the oldest first."""
+_MALFORMED = InvalidValue("this is not an HTTP/1.1 request that can be accepted.")
 
-    def __init__(self, per_address_max: int) -> None:
-        self._per_address_max = per_address_max
-        self._by_address: dict[str, OrderedDict[Guarded, None]] = {}
 
-    def add(self, address: str, connection: Guarded) -> None:
-        idle = self._by_address.setdefault(address, OrderedDict())
-        idle[connection] = None
-        if len(idle) > self._per_address_max:
-            oldest, _ = idle.popitem(last=False)
-            oldest.transport.close()
+@lru_cache(maxsize=64)
+def _last_words(kind: type[SillError], message: str, fix: str) -> bytes:
+    """Head and body of the answer to what is no request; the same few are told again and again."""
+    content = problem_body(kind(message, fix=fix), "")
+    return _written([(b"content-type", b"application/json"), CLOSE, *SECURITY_HEADERS], len(content)) + content
 
-    def discard(self, address: str, connection: Guarded) -> None:
-        idle = self._by_address.get(address)
-        if idle is not None:
-            idle.pop(connection, None)
-            if not idle:
-                del self._by_address[address]
+
+def _written(headers: Iterable[tuple[bytes, bytes]], content_bytes: int) -> bytes:
+    lines = [name + b": " + value for name, value in headers]
+    return b"\r\n".join(lines) + b"\r\ncontent-length: %d\r\n\r\n" % content_bytes

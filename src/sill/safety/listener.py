@@ -5,11 +5,13 @@ import logging
 import select
 import ssl
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import uvicorn
 
-from sill.safety.guarded import Guarded, IdleConnections, ListenerLimits
+from sill.safety.gate import Refusal, Scope
+from sill.safety.guarded import Guarded, ListenerLimits
+from sill.safety.newcomers import IdleConnections, Newcomers
 
 
 class Known(Protocol):
@@ -23,6 +25,15 @@ class Known(Protocol):
 
         `reply` returns False, and nothing else that is false, when nobody is there any more to take it.
         """
+        ...
+
+
+@runtime_checkable
+class TurnsAway(Protocol):
+    """An app that can tell by a head alone that it will refuse the request: no task is made for that."""
+
+    def turn_away(self, scope: Scope) -> Refusal | None:
+        """See `Gate.turn_away`."""
         ...
 
 
@@ -52,7 +63,7 @@ def uvicorn_config(
     no log of its own (the app logs, redacted).
 
     Args:
-        app: the ASGI app, normally a `Gate`.
+        app: the ASGI app, normally a `Gate`; one that `TurnsAway` is asked for that first.
         fd: an already bound and listening socket, instead of host and port.
         uds: path of a Unix socket, instead of host and port.
         tls: instead of certificate and key.
@@ -65,7 +76,7 @@ def uvicorn_config(
         port=port,
         fd=fd,
         uds=uds,
-        http=_protocol(limits, recognise),
+        http=_protocol(app, limits, recognise),
         ws="none",
         lifespan=lifespan,  # type: ignore[arg-type]  # a Literal of uvicorn's own
         log_config=None,
@@ -189,10 +200,13 @@ class _Recognising(Guarded):
             super()._head_is_late()
 
 
-def _protocol(limits: ListenerLimits, recognise: Recognise | None) -> type[asyncio.Protocol]:
-    idle = IdleConnections(limits.idle_per_address_max)
+def _protocol(app: Any, limits: ListenerLimits, recognise: Recognise | None) -> type[asyncio.Protocol]:
+    shared: dict[str, Any] = {
+        "_rules": limits,
+        "_idle": IdleConnections(limits.idle_per_address_max),
+        "_newcomers": Newcomers(),
+        "_turn_away": staticmethod(app.turn_away) if isinstance(app, TurnsAway) else None,
+    }
     if recognise is None:
-        return type("Guarded", (Guarded,), {"_rules": limits, "_idle": idle})
-    return type(
-        "Recognising", (_Recognising,), {"_rules": limits, "_idle": idle, "_recognise": staticmethod(recognise)}
-    )
+        return type("Guarded", (Guarded,), shared)
+    return type("Recognising", (_Recognising,), shared | {"_recognise": staticmethod(recognise)})

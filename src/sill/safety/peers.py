@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from sill.core.errors import InvalidValue
 from sill.safety.private_files import read_private, write_private
 
-YEARS = 20
+DAYS = 20 * 365
 PEM_LENGTH_MAX = 4_096
 """Of one certificate; ours have about 500 characters."""
 
@@ -42,7 +42,8 @@ def own_peer(file: Path) -> Peer:
         Forbidden: others may read the file.
     """
     if not file.exists():
-        write_private(file, _new_pair())
+        name, is_no_authority = f"sill-{secrets.token_hex(16)}", x509.BasicConstraints(ca=False, path_length=None)
+        write_private(file, b"".join(new_pair(name, is_no_authority, is_critical=True, days=DAYS)))
     _, mark, rest = read_private(file).decode().partition("-----BEGIN CERTIFICATE-----")
     return Peer(file, mark + rest)
 
@@ -97,21 +98,27 @@ def _context(own: Peer, side: int, protocols: tuple[str, ...]) -> ssl.SSLContext
     return context
 
 
-def _new_pair() -> bytes:
+def new_pair(name: str, extension: x509.ExtensionType, *, is_critical: bool, days: int) -> tuple[bytes, bytes]:
+    """A new key and a certificate of it that it has signed itself, both PEM.
+
+    Args:
+        name: its common name.
+        extension: the one it has.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"sill-{secrets.token_hex(16)}")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))  # the other machine's clock may be behind
-        .not_valid_after(now + datetime.timedelta(days=365 * YEARS))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(extension, critical=is_critical)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return private + made.public_bytes(pem)
+    return private, made.public_bytes(pem)

@@ -1,14 +1,18 @@
 """How the inference plane speaks to the control plane: six calls over HTTP, each in the thread that makes it."""
 
 import http.client
+import os
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from sill.core.errors import InvalidValue, SillError, TooLarge, Unavailable, every_error
+from sill.core.settings import Settings
 from sill.endpoints.types import ServingPlan
+from sill.safety.private_files import read_private
 from sill.traffic.types import Gateways, GatewayState, ReplicaList, ReplicaState, ServingReport
 
 API = "/api/v1"
@@ -19,15 +23,18 @@ PLAN_BYTES_MAX = 256 * 1024 * 1024
 
 
 class Control:
-    """The control plane, as the inference plane needs it. Made for one thread; `clone` it for another.
+    """The control plane, as the inference plane needs it. Each call has its own connection, so any thread may make it.
 
     Args:
         url: such as `http://127.0.0.1:7455`.
         token: gives the bearer token; asked for each call, so that a token renewed on disk is taken up.
+
+    Attributes:
+        url: as given.
     """
 
     def __init__(self, url: str, token: Callable[[], str]) -> None:
-        self._url = url
+        self.url = url
         self._address = urlsplit(url)
         if self._address.scheme not in ("http", "https") or not self._address.hostname:
             raise InvalidValue(f"{url!r} is not an http address.", fix="Set SILL_URL.")
@@ -83,7 +90,7 @@ class Control:
             answer = connection.getresponse()
             content = answer.read(bytes_max + 1)
         except (OSError, http.client.HTTPException) as broken:
-            raise Unavailable(f"the control plane at {self._url} does not answer: {broken}.") from broken
+            raise Unavailable(f"the control plane at {self.url} does not answer: {broken}.") from broken
         finally:
             connection.close()
         if len(content) > bytes_max:
@@ -97,6 +104,20 @@ class Control:
         if self._address.scheme == "https":
             return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=ssl.create_default_context())
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
+
+
+def given_control(settings: Settings, *, is_run: bool = False) -> Control:
+    """The control plane as the environment names it to this process, else the home's own.
+
+    Args:
+        is_run: this process is an engine's run, so its token is in `SILL_TOKEN`; otherwise it lies in a file.
+    """
+    token_file = Path(os.environ.get("SILL_TOKEN_FILE", "") or settings.home / "token")
+
+    def token() -> str:
+        return os.environ["SILL_TOKEN"] if is_run else read_private(token_file).decode().strip()
+
+    return Control(os.environ.get("SILL_URL", "") or settings.url, token)
 
 
 class _Problem(msgspec.Struct):

@@ -19,7 +19,6 @@ from sill.traffic.types import Gateways, GatewayState, ReplicaList, ReplicaState
 SILENT_S = 10.0
 """A replica or a gateway that has said nothing for so long is forgotten."""
 GATEWAYS_MAX = 16
-JOB = "job:"
 
 
 class _Heard(NamedTuple):
@@ -31,7 +30,6 @@ class Replicas:
     """The registry. `replica_runs` starts and ends what it says.
 
     Attributes:
-        wanted: how many replicas the load needs, by the gateway that needs most; 0 as long as none has said.
         renewed_us: replicas that were asked for before are to be replaced.
         ready_s: what the newest took from being asked for to being there.
     """
@@ -46,7 +44,7 @@ class Replicas:
 
     @property
     def wanted(self) -> int:
-        """How many replicas the load needs; 0 while no gateway says so."""
+        """How many replicas the load needs, by the gateway that needs most; 0 while none says so."""
         return max((count for _, count in self._gateways.values()), default=0)
 
     @property
@@ -64,7 +62,7 @@ class Replicas:
             InvalidValue: no address, port or certificate.
         """
         require(actor, "serving:write")
-        if actor.id != f"{JOB}{_run(state.name)}":
+        if not actor.run_id or actor.run_id != _run(state.name):
             raise Forbidden(f"{actor.id} is not replica {shorten(state.name)!r}.", fix="A replica speaks for itself.")
         _check_place(state)
         self._forget()
@@ -80,7 +78,7 @@ class Replicas:
             InvalidValue: a number no gateway may want, no certificate, or too many gateways.
         """
         require(actor, "serving:write")
-        if actor.id.startswith(JOB):
+        if actor.run_id:
             raise Forbidden("a run is no gateway.", fix="The control plane starts the gateway.")
         if not 0 <= state.wanted <= PROCESSES_MAX:
             raise InvalidValue(f"{state.wanted} replicas; 0 to {PROCESSES_MAX} may be.", field="wanted")

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from sill.protocols.oip.types import ProtocolError
+from sill.safety.gate import Gate, Refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,17 +23,27 @@ class _Problem(msgspec.Struct):
     fix: str = ""
 
 
-def translate_errors(app: App, is_own: Callable[[str], bool] = lambda path: False) -> App:
-    """The app, with every error body rewritten. Our stable code leads the text, so that a client may still match on it.
+class Translated:
+    """The app behind a gate, with every error body rewritten. Our stable code leads the text, for clients to match on.
 
     Args:
         is_own: true for the paths of another protocol, which tells its errors itself.
     """
 
-    async def translated(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, send if is_own(scope["path"]) else _Rewriter(send).send)
+    def __init__(self, gate: Gate, is_own: Callable[[str], bool] = lambda path: False) -> None:
+        self._gate = gate
+        self._is_own = is_own
 
-    return translated
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        await self._gate(scope, receive, send if self._is_own(scope["path"]) else _Rewriter(send).send)
+
+    def turn_away(self, scope: Scope) -> Refusal | None:
+        """See `Gate.turn_away`."""
+        refusal = self._gate.turn_away(scope)
+        if refusal is None or self._is_own(scope["path"]):
+            return refusal
+        return refusal._replace(content=error_body(refusal.content))
 
 
 def error_body(content: bytes) -> bytes:
