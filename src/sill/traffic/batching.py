@@ -231,8 +231,11 @@ class Batcher:
             if batch is None:
                 return
             is_lone = len(batch.waiting) == 1 and not self._lanes.busy and not self._queue.requests
-            if not batch.waiting or self._runs_inline(batch.rows) or (is_lone and self._has_the_loop(batch.rows)):
+            if not batch.waiting or self._runs_inline(batch.rows):
                 self._told(batch, self._answer_batch(batch))
+            elif is_lone and self._may_have_the_loop(batch.rows):
+                outcomes = self._answer_batch(batch)  # sockets are read before the next line's call
+                asyncio.get_running_loop().call_soon(self._told_alone, batch, outcomes, self._company.came)
             else:
                 batch.is_wide = is_lone and batch.rows > 0 and self.run_wide is not None
                 self._lanes.start(batch)
@@ -276,15 +279,14 @@ class Batcher:
     def _runs_inline(self, rows: int) -> bool:
         return self._row_ms <= INLINE_MS_MAX and self._row_ms + self._more_ms * (rows - 1) <= INLINE_BATCH_MS_MAX
 
-    def _has_the_loop(self, rows: int) -> bool:
+    def _may_have_the_loop(self, rows: int) -> bool:
         """Whether a lone request may have the loop's thread although its model is dear: nobody else needs it."""
-        if (
-            not self._company.is_away
-            or self.admission.batch_s(rows) * self.admission.slowness > INLINE_BATCH_MS_MAX / 1e3
-        ):
-            return False
-        self._company.look()
-        return True
+        takes_s = self.admission.batch_s(rows) * self.admission.slowness
+        return self._company.is_away and takes_s <= INLINE_BATCH_MS_MAX / 1e3
+
+    def _told_alone(self, batch: Batch, outcomes: Outcomes, came: int) -> None:
+        self._company.look(came)
+        self._told(batch, outcomes)
 
     def _answer_batch(self, batch: Batch) -> Outcomes:
         wide = self.run_wide if batch.is_wide else None
