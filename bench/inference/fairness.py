@@ -20,7 +20,7 @@ from bench.inference.questions import JSON, Question
 MODEL_NAME = "encoder"
 SHARE, TIMES = 2, 10
 """Connections of the quiet tenant, and how many times as many the busy one has."""
-SECONDS, ROUNDS = 3.0, 3
+SECONDS, ROUNDS = 3.0, 6
 RISE_MAX = 1.25
 """The goal: the quiet tenant's p99 rises by no more."""
 
@@ -39,6 +39,8 @@ def main() -> None:
             alone.append(ask(quiet, SHARE, SECONDS))
             fair.append(beside(quiet, busy, SHARE))
             crowded.append(beside(quiet, busy, SHARE * TIMES))
+            rise = crowded[-1].p99_ms / fair[-1].p99_ms
+            print(f"   round {len(fair)}: p99 rises {rise:.2f} times", flush=True)
     print(f"{model.name}, a tenant with {SHARE} connections")
     print(f"   alone:             {told(alone)}")
     print(f"   beside one with {SHARE:>3}: {told(fair)}")

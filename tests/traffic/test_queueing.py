@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sill.core.errors import Limited
 from sill.traffic.admission import BATCH, INTERACTIVE
-from sill.traffic.queueing import LOWER_TURN, SHARED_NS, WAITING_MAX, FairQueue
+from sill.traffic.queueing import GONE_MAX, LOWER_TURN, SHARED_NS, WAITING_MAX, FairQueue
 from sill.traffic.waiting import Waiting
 
 LATER_S, NOW_S = 10.0, 5.0
@@ -64,6 +64,60 @@ def test_one_batch_in_some_is_of_a_lower_class_however_many_of_the_higher_wait()
     forms = Counter(queue.take(1, NOW_S)[0][0].form for _ in range(4 * LOWER_TURN))
 
     assert forms == {None: 4 * (LOWER_TURN - 1), (7,): 4}
+
+
+def test_who_had_less_is_next_and_nobody_saves_up_turns() -> None:
+    queue = FairQueue()
+    for _ in range(20):
+        queue.put(waiting(form=("busy",)), "busy", INTERACTIVE)
+    for _ in range(10):
+        queue.take(1, NOW_S)
+    for _ in range(3):
+        queue.put(waiting(form=("quiet",)), "quiet", INTERACTIVE)
+
+    told = [queue.take(1, NOW_S)[0][0].form for _ in range(6)]
+
+    assert told == [("quiet",), ("busy",), ("quiet",), ("busy",), ("quiet",), ("busy",)]
+
+
+def test_one_who_asks_again_and_again_does_not_pass_who_waits() -> None:
+    queue = FairQueue()
+    queue.put(waiting(form=("waits",)), "waits", INTERACTIVE)
+    for tenant in ("a", "b"):
+        queue.put(waiting(form=(tenant,)), tenant, INTERACTIVE)
+    told = []
+    for _ in range(9):
+        ((tenant,),) = [one.form for one in queue.take(1, NOW_S)[0]]
+        told.append(tenant)
+        queue.put(waiting(form=(tenant,)), tenant, INTERACTIVE)
+
+    assert Counter(told) == {"waits": 3, "a": 3, "b": 3}
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, 50), min_size=2, max_size=5), rows_max=st.integers(1, 64))
+def test_rows_are_shared_equally_while_all_wait_whatever_the_size_of_their_requests(
+    sizes: list[int], rows_max: int
+) -> None:
+    queue, told = FairQueue(), Counter[str]()
+    for number, size in enumerate(sizes):
+        for _ in range(1 + 500 // size):
+            queue.put(waiting(size, form=(number,)), f"t{number}", INTERACTIVE)
+
+    while max(told.values(), default=0) < 400:
+        batch, rows, _ = queue.take(rows_max, NOW_S)
+        told[f"t{(batch[0].form or ())[0]}"] += rows
+
+    assert max(told.values()) - min(told[f"t{number}"] for number in range(len(sizes))) <= 2 * max(rows_max, *sizes)
+
+
+def test_tenants_who_came_once_are_forgotten() -> None:
+    queue = FairQueue()
+    for number in range(10 * GONE_MAX):
+        queue.put(waiting(), f"t{number}", INTERACTIVE)
+        queue.take(1, NOW_S)
+
+    assert len(queue._first._due) <= 2 * GONE_MAX
 
 
 def test_those_whose_time_ran_out_leave_and_the_others_stay() -> None:

@@ -15,6 +15,7 @@ from sill.core.settings import Settings
 from sill.gateway.heads import Heads, Onward
 from sill.gateway.metrics import exposition
 from sill.gateway.router import LATE_S, Ask, Router
+from sill.gateway.upstream import Replica
 from sill.protocols.oip.errors import App, Receive, Scope, Send, Translated
 from sill.safety.bodies import Content, Gathered
 from sill.safety.listener import HEAD
@@ -28,6 +29,8 @@ OWN_FIELDS = frozenset(
 """Not handed on: they are between two ends of one connection, or for the gateway."""
 ODD = frozenset({b"expect", b"connection", b"transfer-encoding", b"content-encoding"})
 REPOSITORY = "/v2/repository/models/"
+COUNTING_S = 2.0
+"""How long what a replica has counted is waited for; one that hangs is left out of the sums."""
 
 
 class Door:
@@ -59,7 +62,8 @@ class Door:
         seconds, is_repeatable = _seconds(fields), _is_repeatable(fields)
         target = path.encode()
         if path.startswith(REPOSITORY) and path.endswith(("/load", "/unload")):
-            answers = await asyncio.gather(*(self._ask_one(number, content) for number in self._numbers()))
+            serving = (one for one in self._router.replicas if one.may_serve)
+            answers = await asyncio.gather(*(self._ask_one(one, content) for one in serving))
             answer = max(answers, key=lambda one: one[9:12], default=b"")
         else:
             answer = await self._ask(content, target, is_repeatable, scope["method"] == "HEAD", seconds)
@@ -89,15 +93,12 @@ class Door:
         finally:
             self._router.leave(ask)
 
-    def _numbers(self) -> list[int]:
-        return [number for number, one in enumerate(self._router.replicas) if one.may_serve]
-
-    async def _ask_one(self, number: int, content: Content) -> bytes:
+    async def _ask_one(self, replica: Replica, content: Content) -> bytes:
         """The answer of one replica: what changes a replica is told to each."""
         told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         ask = Ask(self._router, content, b"", partial(_settle, told), is_repeatable=False)
         ask.attempts = 1
-        self._router.replicas[number].ask(ask, is_repeatable=False)
+        replica.ask(ask, is_repeatable=False)
         return await told
 
     async def _tell_counts(self, scope: Scope, send: Send) -> None:
@@ -122,17 +123,22 @@ class Door:
             raise NotFound("no replica answers.")
 
     async def _ask_each(self, scope: Scope) -> list[bytes]:
-        """What each replica answers that answers at all."""
+        """What each replica answers that answers soon; those that get no requests have counted too."""
         kept = [(name, value) for name, value in scope["headers"] if name not in (b"accept", b"accept-encoding")]
         content = head_of({**scope, "headers": kept}, 0)
-        answers = await asyncio.gather(*(self._ask_one(number, content) for number in self._numbers()))
+        asked = [asyncio.ensure_future(self._ask_one(one, content)) for one in self._router.replicas]
+        if asked:
+            _, silent = await asyncio.wait(asked, timeout=COUNTING_S)
+            for one in silent:
+                one.cancel()
+        answers = [one.result() for one in asked if one.done()]
         return [answer for answer in answers if answer[9:12] in (b"200", b"401", b"404")]
 
 
 def build_app(router: Router, settings: Settings) -> tuple[App, Heads]:
     """The door behind the gate, and the short way past both."""
     door = Door(router)
-    gate = serving_gate(door, settings)
+    gate = serving_gate(door, settings, inflates=False)  # replicas do, by the same rules
     door.heads = Heads(router, gate.in_flight)
     return Translated(gate), door.heads
 
