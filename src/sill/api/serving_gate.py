@@ -11,11 +11,11 @@ BODIES_BYTES_MAX = 512 * 1024 * 1024
 """What all bodies together may hold."""
 
 
-def serving_gate(door: App, settings: Settings, present: Present | None = None) -> Gate:
+def serving_gate(door: App, settings: Settings, present: Present | None = None, *, inflates: bool = True) -> Gate:
     """The gate by the settings; health is asked past the bound on what is served at once.
 
     Args:
-        present: see `Gate`.
+        present, inflates: see `Gate`.
     """
     return Gate(
         door,
@@ -24,6 +24,7 @@ def serving_gate(door: App, settings: Settings, present: Present | None = None) 
         classify=lambda scope: "health" if scope["path"].startswith("/v2/health/") else "interactive",
         memory=MemoryBudget(BODIES_BYTES_MAX),
         tenant=tenant_of,
+        inflates=inflates,
         present=present,
     )
 

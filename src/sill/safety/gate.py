@@ -48,11 +48,16 @@ _log = logging.getLogger(__name__)
 
 
 class Refusal(NamedTuple):
-    """The answer to a request that goes no further, and after which the connection ends."""
+    """The answer to a request that goes no further, and after which the connection ends.
+
+    Attributes:
+        has_body: one was announced, and is on its way.
+    """
 
     status: int
     headers: list[tuple[bytes, bytes]]
     content: bytes
+    has_body: bool
 
 
 class Gate:
@@ -69,6 +74,7 @@ class Gate:
         body_bytes_max: a limit of its own for a request, such as an upload; `limits.body_bytes_max` if not given.
         memory: what all bodies together may hold.
         tenant: whose a request is, by its head, so that nobody has more than his part; nobody's if not given.
+        inflates: False for who hands packed bodies on as they came, to another gate.
         on_refused: told about every refusal, for the audit; must not raise.
         present: status and JSON of an error for a scope (a foreign protocol has a form of its own), or None for ours.
     """
@@ -86,6 +92,7 @@ class Gate:
         body_bytes_max: Callable[[Scope], int] | None = None,
         memory: MemoryBudget | None = None,
         tenant: Callable[[Scope], str] | None = None,
+        inflates: bool = True,
         on_refused: Callable[[Scope, SillError], Awaitable[None]] | None = None,
         present: Present | None = None,
     ) -> None:
@@ -101,6 +108,7 @@ class Gate:
         self._body_bytes_max = body_bytes_max
         self._memory = memory
         self._tenant = tenant
+        self._inflates = inflates
         self._on_refused = on_refused
         self._present = present
 
@@ -126,14 +134,16 @@ class Gate:
             request_id = self._ids.new("req")
             status, content = self._presented(scope, refused, request_id)
             headers = [*_headers_of(refused), CLOSE, *SECURITY_HEADERS, _id_header(request_id)]
-            return Refusal(status, headers, content)
+            announced = {name for name, _ in scope["headers"]} & _LENGTHS
+            return Refusal(status, headers, content, has_body=bool(announced))
         return None
 
     def _bytes_max(self, scope: Scope) -> int:
         return self._limits.body_bytes_max if self._body_bytes_max is None else self._body_bytes_max(scope)
 
     def _check(self, scope: Scope) -> Head:
-        return check_head(scope, self._limits, self._hosts, self._origins, self._bytes_max(scope))
+        head = check_head(scope, self._limits, self._hosts, self._origins, self._bytes_max(scope))
+        return head if self._inflates else head._replace(coding="")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = _Answer(send, self._ids.new("req"))
@@ -207,6 +217,7 @@ def problem_body(error: SillError, request_id: str) -> bytes:
     return msgspec.json.encode(problem | {"request_id": request_id}, enc_hook=repr)
 
 
+_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 _OF_PACKED_BODY = frozenset({b"content-encoding", b"content-length"})
 _HELD_BYTES_MAX = 1024**2
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -12,11 +11,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from sill.core.errors import HeadersTooLarge, InvalidValue, SillError, TooLarge
 from sill.safety.gate import CLOSE, SECURITY_HEADERS, Refusal, Scope, problem_body
 from sill.safety.gate_body import PIECE_BYTES_EXPECTED
-from sill.safety.newcomers import IdleConnections, Newcomers
+from sill.safety.turns import IdleConnections, Turns
 
 SLICE_BYTES_MIN, SLICE_BYTES_MAX = 512, 4 * 1024
 CHUNKS_A_TURN = 64
 """A chunked body is taken in slices, smaller ones where the chunks are tiny, and after so many chunks others have a turn."""
+TINY_CHUNK_BYTES, TINY_SLOWED, TINY_PAUSE_S = 64, 1_024, 0.005
+"""A body with more chunks than that, most of them smaller, is read slowly."""
+LINGER_S, LINGER_BYTES = 5.0, 2 * 1024**2
+"""A client that is refused before its body came may still send it: so long, and so much of it, is passed over, for the
+answer is lost to whom the system tells first that nobody reads any more."""
 
 
 class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +29,8 @@ class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         head_seconds_max: from the connection, or the end of the last answer, to the end of the next head.
         head_bytes_max, head_count_max: of one head with its trailers, before the gate even sees it.
-        chunks_max: chunks of one body.
+        chunks_max: chunks of one body, and one more for each 4 KiB.
+        tiny_chunks_max: the same for a body in tiny chunks, which cost as much each: one more for each 64 bytes.
         silent_bytes_max: bytes that are neither head nor body, such as chunk extensions.
         idle_per_address_max: connections of one address that wait for a head; the oldest is closed beyond that.
         keep_alive_seconds: an unused connection is closed after that.
@@ -41,6 +46,7 @@ class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
     head_bytes_max: int = 64 * 1024
     head_count_max: int = 200
     chunks_max: int = 65_536
+    tiny_chunks_max: int = 8_192
     silent_bytes_max: int = 64 * 1024
     idle_per_address_max: int = 64
     keep_alive_seconds: int = 5
@@ -62,7 +68,7 @@ class Guarded(HttpToolsProtocol):
 
     _rules: ListenerLimits
     _idle: IdleConnections
-    _newcomers: Newcomers
+    _newcomers: Turns
     _turn_away: TurnAway | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,7 +76,9 @@ class Guarded(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._refusal: SillError | None = None
-        self._is_new = True
+        self._is_open = False
+        """What comes is taken at once: it is not the first that is heard, nothing is held, and no answer was the last."""
+        self._lingers_bytes = 0
         self._head_is_open = True
         self._head_bytes = 0
         self._head_count = 0
@@ -94,12 +102,17 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.parser is None or self.transport.is_closing():
             return  # cut off while more was on its way
-        if self._held:
-            self._held += data  # its turn comes after what is held
-        elif self._is_new and not self._newcomers.may_speak(self):
-            self._hold(data)
-        else:
+        if self._is_open:
             self._take_up(data)
+        elif self._lingers_bytes:
+            self._pass_over(data)
+        elif self._held:
+            self._held += data  # its turn comes after what is held
+        elif self._newcomers.may_go_on(self):
+            self._is_open = True
+            self._take_up(data)
+        else:
+            self._hold(data)
 
     def _take_up(self, data: bytes) -> None:
         if len(data) > SLICE_BYTES_MIN and self._may_be_chunked(data):
@@ -116,11 +129,14 @@ class Guarded(HttpToolsProtocol):
     def _take_in_slices(self, data: bytes) -> None:
         """A chunked body may be thousands of tiny chunks: only so many in one turn of the loop."""
         before, at = self._chunks, 0
-        while at < len(data) and not self.transport.is_closing():
+        while at < len(data) and not self._is_refused():
             if self._chunks > before + CHUNKS_A_TURN:
                 self._slice_bytes = SLICE_BYTES_MIN
                 self._hold(data[at:])
-                self.loop.call_soon(self.go_on)
+                if self._chunks > TINY_SLOWED + self._body_bytes // TINY_CHUNK_BYTES:
+                    self.loop.call_later(TINY_PAUSE_S, self.go_on)
+                else:
+                    self.loop.call_soon(self.go_on)
                 return
             self._take(data[at : at + self._slice_bytes])
             at += self._slice_bytes
@@ -128,23 +144,33 @@ class Guarded(HttpToolsProtocol):
 
     def _hold(self, data: bytes) -> None:
         self._held = data
+        self._is_open = False
         self.transport.pause_reading()
 
     def go_on(self) -> None:
         """Take what was held, in a later turn of the loop."""
-        held, self._held, self._is_new = self._held, b"", False
-        if not self.transport.is_closing():
+        held, self._held = self._held, b""
+        if not self._is_refused():
+            self._is_open = True
             if not self.flow.read_paused:
                 self.transport.resume_reading()
             self._take_up(held)
 
+    def _is_refused(self) -> bool:
+        """Nothing more is taken."""
+        return bool(self._lingers_bytes) or self.transport.is_closing()
+
+    def _pass_over(self, data: bytes) -> None:
+        self._lingers_bytes -= len(data)
+        if self._lingers_bytes <= 0:
+            self.transport.abort()
+
     def _take(self, data: bytes) -> None:
-        self._is_new = False
         self._silent_bytes += len(data)
         self._feed(data)
         # A head in progress is counted by its bytes: one endless line never becomes a header.
         limit = self._rules.head_bytes_max if self._head_is_open else self._rules.silent_bytes_max
-        if self._silent_bytes > limit + len(data) and not self.transport.is_closing():
+        if self._silent_bytes > limit + len(data) and not self._is_refused():
             self._refuse(
                 HeadersTooLarge(f"the head of the request has more than {limit:,} bytes.")
                 if self._head_is_open
@@ -188,10 +214,9 @@ class Guarded(HttpToolsProtocol):
     def on_chunk_header(self) -> None:
         """Called by httptools for each chunk."""
         self._chunks += 1
-        if self._chunks > self._rules.chunks_max + self._body_bytes // PIECE_BYTES_EXPECTED:
-            self._refuse(
-                TooLarge(f"the body came in more than {self._rules.chunks_max:,} chunks.", fix="Send larger chunks.")
-            )
+        few = self._rules.tiny_chunks_max + self._body_bytes // TINY_CHUNK_BYTES
+        if self._chunks > min(few, self._rules.chunks_max + self._body_bytes // PIECE_BYTES_EXPECTED):
+            self._refuse(TooLarge(f"the body came in {self._chunks:,} chunks of few bytes.", fix="Send larger chunks."))
             raise ValueError("too many chunks")
 
     def on_body(self, body: bytes) -> None:
@@ -212,7 +237,9 @@ class Guarded(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Called when the server is told to end."""
-        if self._rules.leaving_seconds and not self._is_leaving and (not self.cycle or self.cycle.response_complete):
+        if self._held and (self.cycle is None or self.cycle.response_complete):
+            self.loop.call_soon(self.shutdown)  # it has asked; its turn comes
+        elif self._rules.leaving_seconds and not self._is_leaving and (not self.cycle or self.cycle.response_complete):
             self._is_leaving = True
             self.loop.call_later(self._rules.leaving_seconds, self.shutdown)
         else:
@@ -236,11 +263,13 @@ class Guarded(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         error = self._refusal or _MALFORMED
-        self._end(error.status, _last_words(type(error), error.message, error.fix))
+        content = problem_body(error, "")
+        self.transport.write(STATUS_LINE[error.status] + _written(_LAST, len(content)) + content)
+        self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """A request whose head is refused gets no task, nor does what came behind it."""
-        if self.transport.is_closing():
+        if self._is_refused():
             return
         refusal = None if self._turn_away is None or app is not self.app else self._turn_away(cycle.scope)  # type: ignore[arg-type]  # a TypedDict
         if refusal is None:
@@ -249,12 +278,13 @@ class Guarded(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         headers = self.server_state.default_headers + refusal.headers
         content = b"" if cycle.scope["method"] == "HEAD" else refusal.content
-        self._end(refusal.status, _written(headers, len(refusal.content)) + content)
-
-    def _end(self, status: int, answer: bytes) -> None:
-        """The last answer of the connection."""
-        self.transport.write(STATUS_LINE[status] + answer)
-        self.transport.close()
+        self.transport.write(STATUS_LINE[refusal.status] + _written(headers, len(refusal.content)) + content)
+        if refusal.has_body and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._lingers_bytes, self._is_open = LINGER_BYTES, False
+            self._head_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+        else:
+            self.transport.close()
 
     def _refuse(self, error: SillError) -> None:
         self._refusal = self._refusal or error
@@ -282,13 +312,7 @@ class Guarded(HttpToolsProtocol):
 
 
 _MALFORMED = InvalidValue("this is not an HTTP/1.1 request that can be accepted.")
-
-
-@lru_cache(maxsize=64)
-def _last_words(kind: type[SillError], message: str, fix: str) -> bytes:
-    """Head and body of the answer to what is no request; the same few are told again and again."""
-    content = problem_body(kind(message, fix=fix), "")
-    return _written([(b"content-type", b"application/json"), CLOSE, *SECURITY_HEADERS], len(content)) + content
+_LAST = [(b"content-type", b"application/json"), CLOSE, *SECURITY_HEADERS]
 
 
 def _written(headers: Iterable[tuple[bytes, bytes]], content_bytes: int) -> bytes:

@@ -11,7 +11,7 @@ import uvicorn
 
 from sill.safety.gate import Refusal, Scope
 from sill.safety.guarded import Guarded, ListenerLimits
-from sill.safety.newcomers import IdleConnections, Newcomers
+from sill.safety.turns import IdleConnections, Turns
 
 
 class Known(Protocol):
@@ -39,6 +39,9 @@ class TurnsAway(Protocol):
 
 Recognise = Callable[[bytes], Known | None]
 """What is known of a head, from its first byte to the empty line."""
+NEWCOMERS_A_TURN, AHEAD_A_TURN = 4, 4
+"""In one turn of the loop: new connections whose first bytes are read, and requests that came before the answer to the
+one before them."""
 HEAD = "sill.head"
 """The key of the ASGI scope under which an app finds the head, word for word; absent if it came in pieces."""
 
@@ -105,6 +108,7 @@ class _Recognising(Guarded):
     """
 
     _recognise: Recognise
+    _ahead: Turns
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -120,11 +124,17 @@ class _Recognising(Guarded):
             self._later += data
             self.transport.pause_reading()
             return
+        if self._is_open:
+            self._take_up(data)
+        else:
+            super().data_received(data)
+
+    def _take_up(self, data: bytes) -> None:
         is_waiting = self._head_is_open and not self._silent_bytes and not self.flow.write_paused
         if is_waiting and (self.cycle is None or self.cycle.response_complete):
             data = self._answer_known(data)
         if data:
-            super().data_received(data)
+            super()._take_up(data)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -181,8 +191,9 @@ class _Recognising(Guarded):
         self.transport.write(content)
         if self._later:
             data, self._later = self._later, b""
-            self.transport.resume_reading()
-            self.data_received(data)
+            self._hold(data)
+            if self._ahead.may_go_on(self):
+                self.go_on()
         return True
 
     def _is_gone(self) -> bool:
@@ -204,9 +215,11 @@ def _protocol(app: Any, limits: ListenerLimits, recognise: Recognise | None) -> 
     shared: dict[str, Any] = {
         "_rules": limits,
         "_idle": IdleConnections(limits.idle_per_address_max),
-        "_newcomers": Newcomers(),
+        "_newcomers": Turns(NEWCOMERS_A_TURN),
         "_turn_away": staticmethod(app.turn_away) if isinstance(app, TurnsAway) else None,
     }
     if recognise is None:
         return type("Guarded", (Guarded,), shared)
-    return type("Recognising", (_Recognising,), shared | {"_recognise": staticmethod(recognise)})
+    return type(
+        "Recognising", (_Recognising,), shared | {"_recognise": staticmethod(recognise), "_ahead": Turns(AHEAD_A_TURN)}
+    )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sill.protocols.grpc import frames
-from sill.protocols.grpc.connection import FRAMES_A_TURN
+from sill.protocols.grpc.connection import FRAMES_A_TURN, NOISY_FRAMES, NOISY_PAUSE_S
 from sill.protocols.grpc.frames import (
     ACK,
     CONTINUATION,
@@ -224,6 +224,20 @@ async def test_many_frames_at_once_are_dealt_with_a_few_at_a_time(peer: Any) -> 
 
     assert (at_once, in_the_next_turn) == (FRAMES_A_TURN, FRAMES_A_TURN)
     assert len(peer.told()) == FRAMES_A_TURN + 1
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_brings_little_but_noise_is_read_slowly() -> None:
+    one = peers.Peer(GrpcLimits(noise_slowed=FRAMES_A_TURN)).greet()
+    one.send(frames.frame(PING, 0, 0, bytes(8)) * 4 * FRAMES_A_TURN)
+    at_once = len(one.told())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    soon = len(one.told())
+    await asyncio.sleep(1.5 * NOISY_PAUSE_S)
+
+    assert (at_once, soon) == (FRAMES_A_TURN, 0)
+    assert len(one.told()) in (NOISY_FRAMES, 2 * NOISY_FRAMES)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
         silent_seconds_max, ping_seconds_max: a silent connection is asked for a sign, which must come in time.
         stalled_seconds_max: a client that reads nothing is cut off after that.
         noise_max, noise_per_s: frames that carry no call (pings, settings, resets, empty data) in a row, and how many
-            are forgiven each second. A call that is answered forgives some as well.
+            are forgiven each second. A call that is answered forgives some as well, and one reset.
         resets_max, resets_per_s: calls begun and taken back, the same.
+        noise_slowed, resets_slowed: from so many on the connection is read slowly.
         answer_bytes_waiting_max: answers of one connection that its windows hold back.
     """
 
@@ -48,9 +49,11 @@ class GrpcLimits(msgspec.Struct, frozen=True, kw_only=True):
     silent_seconds_max: float = 60.0
     ping_seconds_max: float = 20.0
     stalled_seconds_max: float = 60.0
-    noise_max: int = 10_000
+    noise_max: int = 4_000
     noise_per_s: float = 100.0
     noise_forgiven_by_call: int = 4
-    resets_max: int = 2_000
+    resets_max: int = 1_000
     resets_per_s: float = 100.0
+    noise_slowed: int = 500
+    resets_slowed: int = 100
     answer_bytes_waiting_max: int = 128 * 1024 * 1024

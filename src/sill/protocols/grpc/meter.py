@@ -14,6 +14,11 @@ class Meter:
         self._noise = self._resets = 0.0
         self._tick = tick
 
+    @property
+    def is_noisy(self) -> bool:
+        """So much came that nobody else should wait for more of it."""
+        return self._resets > self._limits.resets_slowed or self._noise > self._limits.noise_slowed
+
     def noise(self) -> None:
         """A frame that carries no call.
 
@@ -38,6 +43,8 @@ class Meter:
         """A call was answered."""
         if self._noise > 0:
             self._noise -= self._limits.noise_forgiven_by_call
+        if self._resets > 0:
+            self._resets -= 1
 
     def pass_time(self, tick: int, tick_s: float) -> None:
         """Forgive by the time that passed since the last look."""
