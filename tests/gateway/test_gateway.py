@@ -1,6 +1,7 @@
 """A gateway and two replicas, all real processes: whatever happens to one of them, every request is answered well."""
 
 import asyncio
+import gzip
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ import pytest
 from tests.gateway.conftest import gateway_in
 
 from sill.api.inference import UNLOADED
-from sill.testing.serving_gateway import GatewayUnderTest
+from sill.testing.serving_gateway import BODY, GatewayUnderTest
 from sill.testing.serving_models import TOKEN
 from sill.testing.serving_plane import ControlStandIn
 from sill.traffic.by_hand import ByHand
@@ -174,6 +175,14 @@ def test_what_a_replica_refuses_is_refused_in_its_words(gateway: GatewayUnderTes
 
     assert (gone.status_code, list(gone.json())) == (404, ["error"])
     assert stranger.status_code == 401
+
+
+def test_a_packed_body_is_unpacked_by_the_replica_and_a_bomb_refused_there(gateway: GatewayUnderTest) -> None:
+    path, packed = "/v2/models/churn/infer", {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    good = gateway.http.post(path, content=gzip.compress(BODY), headers=packed)
+    bomb = gateway.http.post(path, content=gzip.compress(bytes(80_000_000)), headers=packed)
+
+    assert (good.status_code, bomb.status_code) == (200, 413)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import uvicorn
 import uvloop
 
 from sill.safety.gate import Gate, GateLimits
-from sill.safety.guarded import CHUNKS_A_TURN, Guarded, ListenerLimits
+from sill.safety.guarded import CHUNKS_A_TURN, LINGER_BYTES, Guarded, ListenerLimits
 from sill.safety.listener import uvicorn_config
 
 pytestmark = pytest.mark.timeout(60)
@@ -81,7 +81,9 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
-LIMITS = ListenerLimits(head_seconds_max=0.5, keep_alive_seconds=5, chunks_max=2_000, idle_per_address_max=64)
+LIMITS = ListenerLimits(
+    head_seconds_max=0.5, keep_alive_seconds=5, chunks_max=2_000, tiny_chunks_max=1_000, idle_per_address_max=64
+)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +181,43 @@ def test_smuggled_second_request_is_never_served(server: Server) -> None:
     assert status(answer) == 403
 
 
+def test_nothing_behind_a_refused_head_is_served(server: Server) -> None:
+    bad = b"GET /x HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+    answer = server.ask(bad + bad.replace(b"evil.example", b"localhost"))
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert status(answer) == 403
+
+
+def test_a_client_that_is_refused_early_may_send_its_body_and_reads_the_answer(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(HEAD + b"Content-Length: 10000000000\r\n\r\n")
+        for _ in range(15):
+            connection.sendall(bytes(100_000))  # a connection that was closed would be reset by this
+            time.sleep(0.005)
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    assert status(head) == 413
+    assert b"connection: close" in head
+    assert json.loads(body)["code"] == "too_large"
+
+
+def test_a_body_that_goes_on_for_long_after_its_refusal_is_cut_off(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(HEAD + b"Content-Length: 10000000000\r\n\r\n")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            connection.sendall(bytes(20 * LINGER_BYTES))
+
+
+def test_many_that_come_at_once_are_all_answered(server: Server) -> None:
+    requests = [HEAD + b"Content-Length: 3\r\n\r\nabc", b"no request\r\n\r\n"] * 30
+    connections = [server.connect() for _ in requests]
+    for connection, request in zip(connections, requests, strict=True):
+        connection.sendall(request)
+    answers = [status(read_all(connection)) for connection in connections]
+    for connection in connections:
+        connection.close()
+    assert answers == [200, 400] * 30
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -205,6 +244,13 @@ def test_a_million_small_chunks_are_refused_within_little_memory(server: Server)
     before = process.memory_info().rss
     assert status(server.ask(CHUNKED + b"1\r\nx\r\n" * 1_000_000)) in (400, 413)
     assert process.memory_info().rss - before < 16_000_000 + 6_000_000  # the request itself has 6 MB
+
+
+def test_more_chunks_are_taken_the_larger_they_are(server: Server) -> None:
+    most = LIMITS.tiny_chunks_max
+    tiny, larger = b"1\r\nx\r\n" * (most + 300), (b"64\r\n" + b"x" * 100 + b"\r\n") * (most + 300)
+    assert status(server.ask(CHUNKED + tiny + b"0\r\n\r\n")) == 413
+    assert status(server.ask(CHUNKED + larger + b"0\r\n\r\n")) == 200
 
 
 @pytest.mark.parametrize("starts_apart", [False, True])

@@ -1,6 +1,8 @@
 """Every tenant gets its turn; shapes that differ do not share a batch; what nobody waits for is not answered."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from sill.core.errors import Limited, SillError
-from sill.traffic.batching import LANES_MAX, Batcher
+from sill.traffic.batching import CORES, Batcher
 from sill.traffic.queueing import WAITING_MAX
 from sill.traffic.tensors import Question
 from sill.traffic.waiting import Part
@@ -123,10 +125,32 @@ async def test_dear_models_run_in_lanes_and_the_loop_goes_on() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("lanes", [1, 3])
+async def test_no_more_batches_of_a_dear_model_run_at_once_than_it_has_lanes(lanes: int) -> None:
+    running, most = 0, 0
+    counting = threading.Lock()
+
+    def run(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+        nonlocal running, most
+        with counting:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.005)
+        with counting:
+            running -= 1
+        return arrays
+
+    batcher = Batcher(run, lambda raw, _rows: dict(raw), row_ms=50.0, can_batch=False, lanes=lanes)
+    await asyncio.gather(*(batcher.infer(question(number), later()) for number in range(12)))
+
+    assert most == lanes
+
+
+@pytest.mark.anyio
 async def test_what_waits_for_a_dear_model_is_shared_out_among_the_lanes() -> None:
     model = Model()
     batcher = batcher_of(model, rows_max=64, row_ms=50.0)
 
     await asyncio.gather(*(batcher.infer(question(number), later()) for number in range(9)))
 
-    assert max(map(len, model.batches)) == ceil(9 / LANES_MAX)
+    assert max(map(len, model.batches)) == ceil(9 / CORES)

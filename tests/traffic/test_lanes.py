@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from sill.traffic.lanes import BATCHES_MAX, Lanes
+from sill.traffic.lanes import BATCHES_MAX, CORES, Lanes, lanes_of
 
 
 class Work:
@@ -59,3 +59,9 @@ async def test_none_of_the_work_is_done_on_the_loop() -> None:
     await work.run()
 
     assert threading.get_ident() not in work.threads
+
+
+@pytest.mark.parametrize("processes", [1, CORES, 100 * CORES])
+def test_processes_have_no_more_lanes_than_there_are_cores_but_each_has_one(processes: int) -> None:
+    assert lanes_of(1) == CORES
+    assert processes <= processes * lanes_of(processes) <= max(CORES, processes)

@@ -25,7 +25,7 @@ class SlowTogether(OnnxRuntime):
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "LANES_MAX", 2)
+    monkeypatch.setattr(pool, "CORES", 2)
 
 
 def loaded(runtime: OnnxRuntime) -> OnnxRuntime:

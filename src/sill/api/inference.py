@@ -24,7 +24,7 @@ from sill.api.siblings import Siblings
 from sill.core.clock import SystemClock
 from sill.core.errors import SillError
 from sill.core.names import check_name
-from sill.core.settings import Settings
+from sill.core.settings import Settings, replica_bounds
 from sill.protocols.grpc.server import GrpcServer
 from sill.runtimes.port import opener
 from sill.safety.guarded import ListenerLimits
@@ -34,6 +34,7 @@ from sill.traffic.by_hand import ByHand
 from sill.traffic.cache import ModelCache
 from sill.traffic.control import given_control
 from sill.traffic.following import Follower
+from sill.traffic.lanes import lanes_of
 from sill.traffic.plane import Plane
 from sill.traffic.shipping import Shipping
 from sill.traffic.spool import Spool
@@ -63,7 +64,9 @@ async def serve(settings: Settings, name: str = "", listen: Listen = "port") -> 
     shipping = Shipping(Spool(home / "spool", clock), control, clock)
     by_hand = ByHand(settings.home / "inference" / UNLOADED)
     plane = Plane(clock, shipping.recorder, by_hand)
-    follower = Follower(plane, control, opener(settings.pythons), home, ModelCache(settings.model_cache_bytes))
+    cache = ModelCache(settings.model_cache_bytes)
+    beside, _ = (replica_bounds(settings.replicas) if listen == "socket" else None) or (1, 1)
+    follower = Follower(plane, control, opener(settings.pythons), home, cache, lanes_of(beside))
     await follower.start_from_cache()
     readers = Readers()
     folder, has_tls = settings.home / "inference", bool(settings.tls_cert)

@@ -13,8 +13,8 @@ from sill.safety.gate import CLOSE, SECURITY_HEADERS, Refusal, Scope, problem_bo
 from sill.safety.gate_body import PIECE_BYTES_EXPECTED
 from sill.safety.turns import IdleConnections, Turns
 
-SLICE_BYTES_MIN, SLICE_BYTES_MAX = 512, 4 * 1024
-CHUNKS_A_TURN = 64
+SLICE_BYTES_MIN, SLICE_BYTES_MAX = 128, 4 * 1024
+CHUNKS_A_TURN = 32
 """A chunked body is taken in slices, smaller ones where the chunks are tiny, and after so many chunks others have a turn."""
 TINY_CHUNK_BYTES, TINY_SLOWED, TINY_PAUSE_S = 64, 1_024, 0.005
 """A body with more chunks than that, most of them smaller, is read slowly."""

@@ -124,17 +124,14 @@ class _Recognising(Guarded):
             self._later += data
             self.transport.pause_reading()
             return
-        if self._is_open:
-            self._take_up(data)
-        else:
+        if not self._is_open:
             super().data_received(data)
+        elif left := self._answer_known(data):
+            super()._take_up(left)
 
     def _take_up(self, data: bytes) -> None:
-        is_waiting = self._head_is_open and not self._silent_bytes and not self.flow.write_paused
-        if is_waiting and (self.cycle is None or self.cycle.response_complete):
-            data = self._answer_known(data)
-        if data:
-            super()._take_up(data)
+        if left := self._answer_known(data):
+            super()._take_up(left)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -160,6 +157,9 @@ class _Recognising(Guarded):
 
     def _answer_known(self, data: bytes) -> bytes:
         """Start answering the request in `data`, if it is a known one; what is left for the long way."""
+        is_waiting = self._head_is_open and not self._silent_bytes and not self.flow.write_paused
+        if not is_waiting or (self.cycle is not None and not self.cycle.response_complete):
+            return data
         end = data.find(b"\r\n\r\n") + 4
         if end < 4:
             return data

@@ -18,7 +18,7 @@ from sill.runtimes.port import WorkerDied
 from sill.traffic.admission import INTERACTIVE, Admission, batch_rows, shared_rows
 from sill.traffic.asking_again import Again
 from sill.traffic.company import Company
-from sill.traffic.lanes import LANES_MAX, Lanes
+from sill.traffic.lanes import CORES, Lanes
 from sill.traffic.queueing import FairQueue
 from sill.traffic.statistics import Statistics
 from sill.traffic.tensors import Question
@@ -69,6 +69,7 @@ class Batcher:
         row_ms: what one row takes, as measured; decides whether it runs on the loop's thread.
         batch_row_ms: what one more row of a batch takes; decides how long a batch may be there.
         can_batch: false if answers of the model were seen to depend on their neighbours.
+        lanes: batches that may run at once.
         company: of all whom the loop serves.
 
     Attributes:
@@ -83,6 +84,7 @@ class Batcher:
         row_ms: float,
         batch_row_ms: float | None = None,
         can_batch: bool,
+        lanes: int = CORES,
         company: Company = _EVERYBODY,
     ) -> None:
         self.run_wide: Run | None = None
@@ -99,14 +101,15 @@ class Batcher:
         self._wake: Callable[[], None] | None = None
         self._lock = threading.Lock()
         """Held by whoever touches the queue: lanes take from it too."""
+        self._lanes_max = lanes
         self._lanes = Lanes(self._lock, partial(self._take, 1), self._answer_batch, self._told)
-        self.admission = Admission(self._row_ms, self._more_ms, self.rows_max, LANES_MAX)
+        self.admission = Admission(self._row_ms, self._more_ms, self.rows_max, lanes)
         self.statistics = Statistics()
 
     def calibrate(self, row_ms: float, batch_row_ms: float | None, *, can_batch: bool) -> None:
         """Go on with times that were measured anew, see the class."""
         self._know(row_ms, batch_row_ms, can_batch)
-        self.admission.calibrate(self._row_ms, self._more_ms, self.rows_max, LANES_MAX)
+        self.admission.calibrate(self._row_ms, self._more_ms, self.rows_max, self._lanes_max)
 
     def _know(self, row_ms: float, batch_row_ms: float | None, can_batch: bool) -> None:
         self._row_ms = row_ms
@@ -175,7 +178,7 @@ class Batcher:
         with self._lock:
             queue.put(waiting, tenant, priority)
         self._company.came += 1
-        if not self._is_scheduled and self._lanes.busy < LANES_MAX:
+        if not self._is_scheduled and self._lanes.busy < self._lanes_max:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
@@ -225,7 +228,7 @@ class Batcher:
             self._wake()  # it stays scheduled: there is no further turn until the model is there
             return
         self._is_scheduled = False
-        while self._lanes.busy < LANES_MAX:
+        while self._lanes.busy < self._lanes_max:
             with self._lock:
                 batch = self._take()
             if batch is None:
@@ -251,7 +254,7 @@ class Batcher:
         rows = 0
         while self._queue.requests and not waiting:
             waiting, rows, passed = self._queue.take(
-                self._rows_now(LANES_MAX - self._lanes.busy + own), time.monotonic()
+                self._rows_now(self._lanes_max - self._lanes.busy + own), time.monotonic()
             )
             late += passed
         if not waiting and not late:

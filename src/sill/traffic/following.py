@@ -24,6 +24,7 @@ from sill.runtimes.port import Runtime
 from sill.traffic.bundles import MANIFEST_FILE, Bundles
 from sill.traffic.cache import ModelCache
 from sill.traffic.control import Control
+from sill.traffic.lanes import CORES
 from sill.traffic.plane import Plane
 from sill.traffic.pool import Loaded, Model, Route, make_route, measure
 from sill.traffic.types import ServingReport
@@ -52,6 +53,7 @@ class Follower:
         open_runtime: the runtime of this name, with the model of this bundle's folder loaded.
         home: folder for the plan and the bundles.
         cache: which models are in memory.
+        lanes: see `Model`.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Follower:
         open_runtime: Callable[[str, Path], Runtime],
         home: Path,
         cache: ModelCache | None = None,
+        lanes: int = CORES,
     ) -> None:
         self._plane = plane
+        self._lanes = lanes
         self.cache = plane.cache = cache or ModelCache()
         self._control = control
         self._open_runtime = open_runtime
@@ -161,7 +165,7 @@ class Follower:
             return self._models[key]
         if key in self._broken:
             return None
-        model = Model(revision)
+        model = Model(revision, lanes=self._lanes)
         load = partial(self._load, endpoint, revision, model)
         try:
             if is_later:

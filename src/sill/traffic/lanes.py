@@ -11,8 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-LANES_MAX = max(1, os.cpu_count() or 1)
-"""Batches of one model that run at once."""
+CORES = max(1, os.cpu_count() or 1)
+"""Batches of one model that run at once, in the one process of a machine."""
 THREADS_MAX = 32
 """Batches of all models that run at once."""
 BATCHES_MAX = 64
@@ -22,6 +22,14 @@ W = TypeVar("W")
 D = TypeVar("D")
 
 _THREADS = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="sill-lane")
+
+
+def lanes_of(processes: int) -> int:
+    """The same in each of so many processes among which a machine's requests are shared out.
+
+    With more, they would take the cores from each other, and from who hands out the requests and tells the answers.
+    """
+    return max(1, CORES // processes)
 
 
 class Lanes(Generic[W, D]):

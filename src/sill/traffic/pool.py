@@ -12,7 +12,7 @@ from sill.endpoints.types import PlanEndpoint, PlanRevision
 from sill.runtimes.port import Runtime, Streams, Widens
 from sill.runtimes.types import Signature, TensorSpec
 from sill.traffic.batching import Batcher
-from sill.traffic.lanes import LANES_MAX
+from sill.traffic.lanes import CORES
 from sill.traffic.tensors import Finisher, Question, finish, form_of, has_rows, plain_way, zero_question
 from sill.traffic.waiting import Answered, Packing, Part
 
@@ -72,10 +72,13 @@ class Model:
 
     Args:
         runtime: with the model in it; None for one that is loaded when it is asked for.
+        lanes: batches that may run at once, if it is a dear one.
+
+    Attributes:
         signature: as it was registered; names features, classes and task.
     """
 
-    def __init__(self, revision: PlanRevision, runtime: Runtime | None = None) -> None:
+    def __init__(self, revision: PlanRevision, runtime: Runtime | None = None, lanes: int = CORES) -> None:
         self.revision = revision
         self.signature: Signature = revision.signature
         self.measures: Measures | None = None
@@ -86,7 +89,7 @@ class Model:
         self._streams = 0
         self.plain = plain_way(self.signature)
         self.packing = None if self.plain is None else Packing(self.plain.name, self.plain.dtype, self.plain.inner)
-        self.batcher = Batcher(self._run, self._finish, row_ms=0.0, can_batch=False)
+        self.batcher = Batcher(self._run, self._finish, row_ms=0.0, can_batch=False, lanes=lanes)
         if runtime is not None:
             self.wake(Loaded(runtime=runtime, measures=measure(self.signature, runtime)))
 
@@ -192,7 +195,7 @@ def batch_row_ms(signature: Signature, runtime: Runtime) -> float:
 def gains_by_cores(signature: Signature, runtime: Runtime, row_ms: float) -> bool:
     """Whether one row is answered sooner by all cores; the runtime is ready for it then."""
     widens: object = runtime
-    if row_ms < WIDE_MS_MIN or LANES_MAX == 1 or not isinstance(widens, Widens):
+    if row_ms < WIDE_MS_MIN or CORES == 1 or not isinstance(widens, Widens):
         return False
     widens.widen()
     if least_ms(widens.infer_wide, zero_question(signature)) * WIDE_GAIN_MIN <= row_ms:
