@@ -138,7 +138,6 @@ async def test_a_what_if_counts_the_price_of_the_kind_too(host: Any, ada: Actor,
         await runs.board.refresh()
         bills.append((await what_ifs.ask(PLATFORM, WhatIf(add={"cpus": 1}))).bill_before.usd)
 
-    print("BILLS", bills)
     hours_max = 24  # what is not known to end sooner is taken to run an hour, or a day
     assert 0 < bills[0] < 2.1 * hours_max
     assert bills[1] - bills[0] >= 100

@@ -124,10 +124,10 @@ class _Recognising(Guarded):
             self._later += data
             self.transport.pause_reading()
             return
-        if not self._is_open:
+        if self._is_open:
+            self._take_up(data)
+        else:
             super().data_received(data)
-        elif left := self._answer_known(data):
-            super()._take_up(left)
 
     def _take_up(self, data: bytes) -> None:
         if left := self._answer_known(data):
