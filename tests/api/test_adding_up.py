@@ -1,12 +1,12 @@
-"""What several processes count is told as one: sums that a Prometheus reader takes, statistics in Triton's form."""
+"""What several processes count is told in one answer: series of each that a Prometheus reader takes, and Triton's sums."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
-from sill.api.adding_up import add_metrics, add_statistics
+from sill.api.adding_up import add_statistics, join_metrics
 
 STATISTICS = {
     "model_stats": [
@@ -40,33 +40,37 @@ def exposition(seen: list[tuple[str, float]]) -> str:
     return generate_latest(registry).decode()
 
 
+def samples_of(text: str) -> list[Sample]:
+    families = text_string_to_metric_families(text)
+    return [sample for family in families for sample in family.samples if not sample.name.endswith("_created")]
+
+
 def samples(text: str) -> dict[str, float]:
-    return {
-        f"{sample.name}{sorted(sample.labels.items())}": sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if not sample.name.endswith("_created")
-    }
+    return {f"{sample.name}{sorted(sample.labels.items())}": sample.value for sample in samples_of(text)}
 
 
 SEEN = st.lists(st.tuples(st.sampled_from(["a", 'b "quoted" }', "c d"]), st.floats(0, 2)), max_size=6)
 
 
 @given(SEEN, SEEN)
-def test_the_sum_of_two_is_what_one_would_have_counted(
+def test_each_sample_says_whose_it_is_and_is_as_that_one_told_it(
     first: list[tuple[str, float]], second: list[tuple[str, float]]
 ) -> None:
-    added = samples(add_metrics([exposition(first), exposition(second)]))
+    texts = {"replica-1": exposition(first), "replica-2": exposition(second)}
 
-    assert added == pytest.approx(samples(exposition(first + second)))
+    assert samples(join_metrics(texts)) == {
+        f"{sample.name}{sorted({**sample.labels, 'replica': replica}.items())}": sample.value
+        for replica, text in texts.items()
+        for sample in samples_of(text)
+    }
 
 
-def test_of_one_process_nothing_changes_and_each_family_is_told_once() -> None:
+def test_each_family_is_told_once_and_a_sample_without_labels_gets_its_first() -> None:
     text = exposition([("a", 0.5), ("b", 1.5)])
 
-    assert samples(add_metrics([text])) == samples(text)
-    assert add_metrics([text, text]).count("# TYPE sill_inference_request_seconds ") == 1
-    assert add_metrics([]) == ""
+    assert join_metrics({"one": text, "two": text}).count("# TYPE sill_inference_request_seconds ") == 1
+    assert join_metrics({"one": "# TYPE up gauge\nup 1\n"}) == '# TYPE up gauge\nup{replica="one"} 1\n'
+    assert join_metrics({}) == ""
 
 
 def test_counts_and_times_are_added_and_the_latest_moment_stays() -> None:

@@ -13,6 +13,9 @@ from sill.api.child_process import LOCK_FILE
 from sill.api.heartbeat import BLIND_S, FIRST_BEAT_S, LOOK_S, SILENT_S, WORKING_S, Watch
 from sill.api.serving_life import BEAT_FILE
 
+NOBODY = str(1 << 30)
+"""No process has this number: systems give none above 2^22."""
+
 
 class Patient:
     """A process's folder, and who watches it."""
@@ -21,7 +24,7 @@ class Patient:
         self.folder = folder
         self.watch = Watch(folder)
         self.now_s = 0.0
-        self.is_reborn("1")
+        self.is_reborn(NOBODY)
 
     def is_reborn(self, process: str) -> None:
         (self.folder / LOCK_FILE).write_text(process)
@@ -68,7 +71,7 @@ def test_the_successor_of_a_silent_one_begins_anew(tmp_path: Path) -> None:
         patient.is_found_silent_within(LOOK_S)
     assert patient.is_found_silent_within(2 * SILENT_S)
 
-    patient.is_reborn("2")
+    patient.is_reborn(NOBODY + "0")
 
     assert not patient.is_found_silent_within(2 * SILENT_S)
 

@@ -1,5 +1,6 @@
 """gRPC through the gateway: connections are spread over the replicas, and one that dies takes only its own with it."""
 
+import asyncio
 import os
 import signal
 import struct
@@ -9,9 +10,13 @@ from typing import Any
 
 import pytest
 
-from sill.protocols.grpc.frames import GOAWAY
+from sill.gateway.address import Address
+from sill.gateway.grpc_relay import GrpcRelay, Place
+from sill.gateway.upstream import Replica
+from sill.protocols.grpc.frames import GOAWAY, PREFACE
 from sill.protocols.protobuf import write_bytes, write_numbers, write_text
 from sill.testing.certificates import client_context, make_certificate
+from sill.testing.control_plane import free_ports
 from sill.testing.grpc_client import READY, STREAM, GrpcLine
 from sill.testing.serving_gateway import GatewayUnderTest
 from sill.testing.serving_models import SIGNATURE, classifier, make_signer
@@ -54,6 +59,44 @@ def test_a_replica_that_dies_takes_only_its_own_connections_with_it(gateway: Gat
         assert {line.ask(QUESTION)[0] for line in lines} == {-100, 0}
         assert stack.enter_context(GrpcLine(gateway.port + 1)).ask(QUESTION)[0] == 0
     gateway.until(lambda: gateway.count("sill_gateway_replica_admitted") == gateway.replicas, 30)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_open", [True, False], ids=["says-nothing", "hangs-up"])
+async def test_a_connection_that_a_replica_never_took_goes_to_another(tmp_path: Path, is_open: bool) -> None:
+    """One that is stopped, or about to die: the system takes connections for it all the same."""
+    said: list[bytes] = []
+
+    async def takes_none(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_open:
+            await reader.read()  # until the relay goes
+        writer.close()
+
+    async def takes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"settings")
+        said.append(await reader.readexactly(len(PREFACE)))
+        writer.write(b"heard")
+        writer.close()
+
+    def replica(name: str) -> Place:
+        return Replica(name, address := Address(path=lambda: str(tmp_path / name))), address
+
+    places, port = [replica("takes-none"), replica("takes")], free_ports()
+    relay = GrpcRelay(lambda: places)
+    await relay.listen("127.0.0.1", port)
+    async with (
+        await asyncio.start_unix_server(takes_none, tmp_path / "takes-none"),
+        await asyncio.start_unix_server(takes, tmp_path / "takes"),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PREFACE)
+
+        assert await reader.read() == b"settingsheard"
+        assert said == [PREFACE]
+        writer.close()
+        relay.close()
+        await asyncio.sleep(0.01)  # the connections' ends
+    assert [len(one.relayed) for one, _ in places] == [0, 0]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from sill.gateway.address import Address
 from sill.gateway.health import FAULTS_MAX
-from sill.gateway.router import ATTEMPTS_MAX, RETRIES_SAVED_MAX, Ask, Router
+from sill.gateway.router import ATTEMPTS_MAX, ELSEWHERE_SAVED_MAX, RETRIES_SAVED_MAX, Ask, Router
 from sill.gateway.upstream import Replica
 
 pytestmark = pytest.mark.anyio
@@ -127,8 +127,21 @@ async def test_what_no_replica_can_answer_takes_nobody_the_repeats_for_replicas_
         for name in ("lacks", "lacks-too"):
             await fleet.add(name, lambda _: LACKS)
 
-        assert {*await fleet.ask(300)} == {b"503"}
+        for _ in range(300):
+            assert await fleet.ask() == [b"503"]
         assert fleet.router.retries.tokens == RETRIES_SAVED_MAX
+        assert fleet.router.elsewhere.tokens > ELSEWHERE_SAVED_MAX - 10  # nor those for what one replica lacks
+
+
+async def test_a_replica_that_has_the_model_by_now_is_asked_again_at_once(tmp_path: Path) -> None:
+    async with fleet_in(tmp_path) as fleet:
+        await fleet.add("lacks", lambda _: LACKS)
+        await fleet.add("has-it-soon", lambda number: GOOD if number > 1 else LACKS)
+        while await fleet.ask() == [b"503"]:
+            pass
+
+        for _ in range(20):
+            assert await fleet.ask() == [b"200"]
 
 
 async def test_what_may_not_be_repeated_is_not_asked_over_an_old_connection(tmp_path: Path) -> None:

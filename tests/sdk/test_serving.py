@@ -45,3 +45,15 @@ def test_without_requests_there_is_no_latency() -> None:
     (told,) = between(look(10.0, 100), look(11.0, 100))
 
     assert (told.requests_per_s, told.p99_ms, told.batch_rows) == (0.0, 0.0, 0.0)
+
+
+def test_what_several_replicas_did_is_added_and_one_that_was_not_there_before_counts_from_now() -> None:
+    def seen(at_s: float, **good: int) -> Look:
+        told = [
+            text(count, 0, 0).replace('project="p"', f'replica="{name}",project="p"') for name, count in good.items()
+        ]
+        return Look(at_s=at_s, values=read_metrics("".join(told), "p"))
+
+    (told,) = between(seen(10.0, first=100, second=50), seen(12.0, first=300, second=20, late=1_000))
+
+    assert (told.requests_per_s, told.waiting, told.batch_rows) == (110.0, 12, 2.0)

@@ -1,5 +1,6 @@
 """What is taken out of service by hand is so in every process of a home, and stays so when one starts again."""
 
+import os
 from pathlib import Path
 
 from sill.traffic.by_hand import ByHand
@@ -20,6 +21,18 @@ def test_what_one_process_takes_out_the_others_hear_of(tmp_path: Path) -> None:
 
     assert one.places == frozenset()
     assert heard == [{PLACE}, frozenset()]
+
+
+def test_two_wishes_within_one_tick_of_the_file_system_s_clock_are_both_heard_of(tmp_path: Path) -> None:
+    one, other = ByHand(tmp_path), ByHand(tmp_path)
+    one.take_out(PLACE)
+    tick_ns = tmp_path.stat().st_mtime_ns
+    other.look()
+    one.bring_back(PLACE)
+    os.utime(tmp_path, ns=(tick_ns, tick_ns))
+    other.look()
+
+    assert other.places == frozenset()
 
 
 def test_a_process_that_starts_again_finds_what_was_wished(tmp_path: Path) -> None:

@@ -1,38 +1,37 @@
-"""What several inference processes count, as one: metrics in the Prometheus text format, and Triton's statistics. Pure."""
+"""What several inference processes count, in one answer: metrics in the Prometheus text format, Triton's statistics."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-SHARES = ("sill_inference_weight_percent",)
-"""Metrics that say the same in each process; all others add up."""
 LATEST = "last_inference"
 KEYS = ("name", "version", "batch_size", "type", "id")
 """What tells the members of a list of statistics apart."""
 
 
-def add_metrics(texts: Iterable[str]) -> str:
-    """One exposition of those of several processes: samples of one name and labels are added."""
-    families: dict[str, list[str]] = {}
-    """Family → its lines of help and type."""
-    samples: dict[str, dict[str, float]] = {}
-    """Family → name with labels → value."""
-    for text in texts:
-        family = ""
+def join_metrics(texts: Mapping[str, str]) -> str:
+    """One exposition of those of several processes, each sample with its `replica`. Adding up is left to who reads: a sum
+    in which one did not answer, or counts from nought again, would look like a count that fell.
+
+    Args:
+        texts: by the replica's name; each sample under a line of its family.
+    """
+    families: dict[str, tuple[list[str], list[str]]] = {}
+    """Family → its lines of help and type, and its samples."""
+    for replica, text in texts.items():
         for line in text.splitlines():
             if line.startswith("#"):
-                family = line.split(" ", 3)[2]
-                heads = families.setdefault(family, [])
+                heads, samples = families.setdefault(line.split(" ", 3)[2], ([], []))
                 heads += [line] if line not in heads else []
-                continue
-            name, _, number = line.rpartition(" ")
-            of_family = samples.setdefault(family, {})
-            known = of_family.get(name, 0.0)
-            of_family[name] = max(known, float(number)) if name.startswith(SHARES) else known + float(number)
-    lines: list[str] = []
-    for family, heads in families.items():
-        lines += [*heads, *(f"{name} {value!r}" for name, value in samples.get(family, {}).items())]
-    return "".join(f"{line}\n" for line in lines)
+            else:
+                samples.append(_of_replica(line, replica))
+    return "".join(f"{line}\n" for heads, samples in families.values() for line in (*heads, *samples))
+
+
+def _of_replica(sample: str, replica: str) -> str:
+    labelled, _, value = sample.rpartition(" ")
+    name, _, labels = labelled.partition("{")
+    return f'{name}{{replica="{replica}"{"," if labels else "}"}{labels} {value}'
 
 
 def add_statistics(documents: Sequence[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from sill.api.adding_up import CONTENT_TYPE, add_metrics, add_statistics
+from sill.api.adding_up import CONTENT_TYPE, add_statistics, join_metrics
 from sill.api.describing import model_statistics
 from sill.api.inference_heads import Headers, project_of, send_bytes, send_value
 from sill.api.inference_metrics import exposition
@@ -28,12 +28,12 @@ class Counting:
     async def tell_metrics(self, token: PlanToken, scope: Scope, headers: Headers, send: Send) -> None:
         """In the Prometheus text format, or as OpenMetrics where one process is asked for that."""
         others = await self._others(scope, headers, "/metrics")
-        if not others:
+        if self._siblings is None or not others:
             text, kind = exposition(self._plane, token, headers.get(b"accept", b"").decode("latin-1"))
             await send_bytes(send, text, kind.encode())
             return
-        own, _ = exposition(self._plane, token)
-        whole = add_metrics([own.decode(), *(other.decode() for other in others)])
+        told = {self._siblings.own_name: exposition(self._plane, token)[0], **others}
+        whole = join_metrics({name: text.decode() for name, text in told.items()})
         await send_bytes(send, whole.encode(), CONTENT_TYPE.encode())
 
     async def tell_statistics(
@@ -45,10 +45,10 @@ class Counting:
         is_of_all = target.verb == "all_stats"
         own = model_statistics(self._plane, token, None if is_of_all else of, project if is_of_all else "")
         others = await self._others(scope, headers, scope["raw_path"].decode("latin-1"))
-        told = [msgspec.to_builtins(own), *(msgspec.json.decode(other) for other in others)]
+        told = [msgspec.to_builtins(own), *(msgspec.json.decode(other) for other in others.values())]
         await send_value(send, msgspec.convert(add_statistics(told), StatisticsAnswer))
 
-    async def _others(self, scope: Scope, headers: Headers, path: str) -> list[bytes]:
+    async def _others(self, scope: Scope, headers: Headers, path: str) -> dict[str, bytes]:
         if self._siblings is None or scope["client"] is None:  # over a socket of its own: asked for itself alone
-            return []
+            return {}
         return await self._siblings.ask(path, headers.get(b"authorization", b""))

@@ -25,15 +25,16 @@ class Siblings:
     def __init__(self, folder: Path, own: Path, *, has_tls: bool) -> None:
         self._folder = folder
         self._own = own
+        self.own_name = own.name
         self._tls = _unchecked() if has_tls else None
 
-    async def ask(self, path: str, authorization: bytes) -> list[bytes]:
-        """The bodies of their answers; those that do not answer 200 in time are left out."""
+    async def ask(self, path: str, authorization: bytes) -> dict[str, bytes]:
+        """The bodies of their answers by their names; those that do not answer 200 in time are left out."""
         head = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: ".encode()
         content = head + authorization + b"\r\n\r\n"
-        others = [other for other in processes_of(self._folder) - {self._own} if is_alive(other)]
-        answers = await asyncio.gather(*(self._one(other, content) for other in sorted(others)))
-        return [body for body in answers if body]
+        others = sorted(other for other in processes_of(self._folder) - {self._own} if is_alive(other))
+        answers = await asyncio.gather(*(self._one(other, content) for other in others))
+        return {other.name: body for other, body in zip(others, answers, strict=True) if body}
 
     async def _one(self, other: Path, content: bytes) -> bytes:
         with contextlib.suppress(OSError):  # a timeout is one too

@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from sill.api.adding_up import CONTENT_TYPE, add_metrics, add_statistics
+from sill.api.adding_up import CONTENT_TYPE, add_statistics, join_metrics
 from sill.api.serving_gate import serving_gate, tenant_of
 from sill.core.errors import NotFound, Unauthenticated
 from sill.core.settings import Settings
@@ -30,7 +30,7 @@ OWN_FIELDS = frozenset(
 ODD = frozenset({b"expect", b"connection", b"transfer-encoding", b"content-encoding"})
 REPOSITORY = "/v2/repository/models/"
 COUNTING_S = 2.0
-"""How long what a replica has counted is waited for; one that hangs is left out of the sums."""
+"""How long what a replica has counted is waited for; one that hangs is left out."""
 
 
 class Door:
@@ -64,12 +64,12 @@ class Door:
         if path.startswith(REPOSITORY) and path.endswith(("/load", "/unload")):
             serving = (one for one in self._router.replicas if one.may_serve)
             answers = await asyncio.gather(*(self._ask_one(one, content) for one in serving))
-            answer = max(answers, key=lambda one: one[9:12], default=b"")
+            answer = max(answers, key=_status, default=b"")
         else:
             answer = await self._ask(content, target, is_repeatable, scope["method"] == "HEAD", seconds)
         await _send_answer(send, answer)
         is_plain = scope["method"] == "POST" and b"content-length" in fields and not ODD & fields.keys()
-        if self.heads is not None and HEAD in scope and is_plain and answer[9:12] == b"200":
+        if self.heads is not None and HEAD in scope and is_plain and _status(answer) == b"200":
             tenant = tenant_of(scope)
             onward = Onward(head=head, path=target, is_repeatable=is_repeatable, seconds=seconds, tenant=tenant)
             self.heads.learn(scope[HEAD], onward, body_bytes)
@@ -102,37 +102,37 @@ class Door:
         return await told
 
     async def _tell_counts(self, scope: Scope, send: Send) -> None:
-        """The gateway's counts and the sums of its replicas', to whom they tell them: the gateway knows no tokens."""
+        """The gateway's counts and those of its replicas, to whom they tell them: the gateway knows no tokens."""
         answers = await self._ask_each(scope)
-        told = [each.partition(b"\r\n\r\n")[2].decode() for each in answers if each[9:12] == b"200"]
-        if not told and any(answer[9:12] == b"401" for answer in answers):
+        told = {name: _content(answer).decode() for name, answer in answers.items() if _status(answer) == b"200"}
+        if not told and any(_status(answer) == b"401" for answer in answers.values()):
             raise Unauthenticated("the request has no token that may infer.", fix="Send Authorization: Bearer TOKEN.")
         if not told:
             raise NotFound("no replica answers.")
-        await _send_json(send, exposition(self._router) + add_metrics(told).encode(), CONTENT_TYPE.encode())
+        await _send_json(send, exposition(self._router) + join_metrics(told).encode(), CONTENT_TYPE.encode())
 
     async def _tell_statistics(self, scope: Scope, send: Send) -> None:
         """The sums of the replicas' statistics; where none has any, what one says of that."""
-        answers = await self._ask_each(scope)
-        told = [msgspec.json.decode(each.partition(b"\r\n\r\n")[2]) for each in answers if each[9:12] == b"200"]
+        answers = (await self._ask_each(scope)).values()
+        told = [msgspec.json.decode(_content(answer)) for answer in answers if _status(answer) == b"200"]
         if told:
             await _send_json(send, msgspec.json.encode(add_statistics(told)))
         elif answers:
-            await _send_answer(send, answers[0])
+            await _send_answer(send, next(iter(answers)))
         else:
             raise NotFound("no replica answers.")
 
-    async def _ask_each(self, scope: Scope) -> list[bytes]:
-        """What each replica answers that answers soon; those that get no requests have counted too."""
+    async def _ask_each(self, scope: Scope) -> dict[str, bytes]:
+        """What each replica that answers soon answers, by its name; those that get no requests have counted too."""
         kept = [(name, value) for name, value in scope["headers"] if name not in (b"accept", b"accept-encoding")]
         content = head_of({**scope, "headers": kept}, 0)
-        asked = [asyncio.ensure_future(self._ask_one(one, content)) for one in self._router.replicas]
+        asked = {one.name: asyncio.ensure_future(self._ask_one(one, content)) for one in self._router.replicas}
         if asked:
-            _, silent = await asyncio.wait(asked, timeout=COUNTING_S)
+            _, silent = await asyncio.wait(asked.values(), timeout=COUNTING_S)
             for one in silent:
                 one.cancel()
-        answers = [one.result() for one in asked if one.done()]
-        return [answer for answer in answers if answer[9:12] in (b"200", b"401", b"404")]
+        answers = {name: one.result() for name, one in asked.items() if one.done()}
+        return {name: answer for name, answer in answers.items() if _status(answer) in (b"200", b"401", b"404")}
 
 
 def build_app(router: Router, settings: Settings) -> tuple[App, Heads]:
@@ -160,6 +160,14 @@ def _is_repeatable(fields: dict[bytes, bytes]) -> bool:
 def _seconds(fields: dict[bytes, bytes]) -> float:
     given = fields.get(b"x-sill-timeout-ms", b"")
     return min(int(given) / 1e3 + 1.0, LATE_S) if given.isdigit() and len(given) <= 9 else LATE_S
+
+
+def _status(answer: bytes) -> bytes:
+    return answer[9:12]
+
+
+def _content(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[2]
 
 
 def _settle(told: "asyncio.Future[bytes]", answer: bytes) -> None:

@@ -76,7 +76,11 @@ class GrpcRelay:
                 del self._by_address[client.address]
 
     async def connect(self, client: "Client") -> "Upstream | None":
-        """A replica's side for a client: the one with fewest first; None if none takes it within `HELD_S`."""
+        """A replica's side for a client: the one with fewest first; None if none takes it within `HELD_S`.
+
+        A replica takes a connection when it says its settings (RFC 9113, 3.4). Before, it may have stopped, or be about to
+        die: the system takes connections for it all the same. Nothing was sent to it then.
+        """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + HELD_S
         while loop.time() < until_s:
@@ -85,13 +89,15 @@ class GrpcRelay:
                 try:
                     async with asyncio.timeout(CONNECT_S):
                         await address.connect(made)
-                    return made
+                        await made.has_spoken.wait()
+                    if not made.transport.is_closing():
+                        return made
                 except OSError:  # a timeout is one too
-                    made.leave()
+                    pass
                 except asyncio.CancelledError:  # the client has left
-                    made.leave()
-                    made.abort()
+                    made.drop()
                     raise
+                made.drop()
             await asyncio.sleep(PAUSE_S)
         return None
 
@@ -182,13 +188,28 @@ class Upstream(Half):
 
     def __init__(self, client: Client, replica: Replica) -> None:
         super().__init__()
-        self.other = client
+        self.has_spoken = asyncio.Event()
+        """Set as well when it has hung up."""
+        self._client = client
         self._replica = replica
         replica.relayed.add(self)
 
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self.other = self._client
+            self.has_spoken.set()
+        super().data_received(data)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()
+        self.has_spoken.set()
         super().connection_lost(exc)
+
+    def drop(self) -> None:
+        """It is not the one; the client hears nothing of it."""
+        self.leave()
+        self.other = None
+        self.abort()
 
     def leave(self) -> None:
         """The replica has one less."""

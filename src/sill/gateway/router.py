@@ -173,6 +173,8 @@ class Router:
             took_s = now_s - connection.asked_s
             replica.took(took_s)
             ask.latency.add(took_s)
+            if self._lacking and status < 400:
+                self._lacking.pop((ask.latency, replica), None)
         self._close(ask)
         ask.reply(content)
 
@@ -232,7 +234,8 @@ class Router:
         if len(self._lacking) >= PATHS_MAX:
             self._lacking.clear()
         self._lacking[ask.latency, replica] = now_s + LACKING_S
-        others = any(one.may_serve and one not in ask.tried for one in self.replicas)
+        left_out = ask.tried | self._lacking_for(ask)  # where nobody has it, no repeat is spent on asking everybody
+        others = any(one.may_serve and one not in left_out for one in self.replicas)
         return ask.is_repeatable and others and ask.attempts < ATTEMPTS_MAX and self.elsewhere.take()
 
     def _lacking_for(self, ask: Ask) -> set[Replica]:

@@ -1,6 +1,7 @@
 """What the inference plane counts of each endpoint, as rates between two looks at its metrics."""
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 import httpx
@@ -13,8 +14,10 @@ TIMEOUT_S = 10.0
 PREFIX = "sill_inference_"
 OK = "200"
 
-Place = tuple[str, str, str]
+Revision = tuple[str, str, str]
 """Endpoint, version, revision."""
+Place = tuple[Revision, str]
+"""What serves, and the replica it is in; "" where there is but one."""
 
 
 class Serving(Value, frozen=True, kw_only=True):
@@ -73,31 +76,40 @@ def read_metrics(text: str, project: str) -> dict[Place, dict[str, float]]:
             if labels.get("project") != project or not sample.name.startswith(PREFIX):
                 continue
             name = f"{sample.name.removeprefix(PREFIX)}{labels.get('status', '')}{labels.get('le', '')}"
-            place = (labels["endpoint"], labels["version"], labels["revision"])
+            place = (labels["endpoint"], labels["version"], labels["revision"]), labels.get("replica", "")
             found.setdefault(place, {})[name] = sample.value
     return found
 
 
 def between(before: Look, now: Look) -> tuple[Serving, ...]:
-    """What was done from one look to the next. A model that was loaded anew meanwhile counts from its load."""
+    """What was done from one look to the next, in all replicas together. A model that was loaded anew meanwhile counts from
+    its load; a replica that is new, or did not answer the look before, from the next one."""
     passed_s = max(now.at_s - before.at_s, 1e-9)
-    return tuple(
-        _serving(place, before.values.get(place, {}), now.values[place], passed_s) for place in sorted(now.values)
-    )
+    replicas = {replica for _, replica in before.values}
+    grown: defaultdict[Revision, Counter[str]] = defaultdict(Counter)
+    gauges: defaultdict[Revision, Counter[str]] = defaultdict(Counter)
+    for (revision, replica), values in now.values.items():
+        is_new = bool(replicas) and replica not in replicas
+        grown[revision].update(_grown(values if is_new else before.values.get((revision, replica), {}), values))
+        gauges[revision].update(values)
+    return tuple(_serving(revision, grown[revision], gauges[revision], passed_s) for revision in sorted(grown))
 
 
-def _serving(place: Place, before: Mapping[str, float], now: Mapping[str, float], passed_s: float) -> Serving:
+def _grown(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
     is_same = all(now.get(name, 0.0) >= value for name, value in before.items() if name.startswith("requests_total"))
-    grown = {name: value - (before.get(name, 0.0) if is_same else 0.0) for name, value in now.items()}
+    return {name: value - (before.get(name, 0.0) if is_same else 0.0) for name, value in now.items()}
+
+
+def _serving(revision: Revision, grown: Mapping[str, float], now: Mapping[str, float], passed_s: float) -> Serving:
     statuses = {
         name.removeprefix("requests_total"): n for name, n in grown.items() if name.startswith("requests_total")
     }
     batches = grown.get("batch_rows_count", 0.0)
     latencies = _ranges("request_seconds_bucket", grown)
     return Serving(
-        endpoint=place[0],
-        version=place[1],
-        revision=place[2],
+        endpoint=revision[0],
+        version=revision[1],
+        revision=revision[2],
         requests_per_s=sum(statuses.values()) / passed_s,
         errors_per_s=sum(n for status, n in statuses.items() if status != OK) / passed_s,
         p50_ms=_percentile_ms(latencies, 0.5),

@@ -5,11 +5,15 @@ nothing is locked, and a process that starts again finds what was wished.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 LOOK_S = 0.2
 """How long it takes at most until every process knows."""
+SETTLED_NS = 1_000_000_000
+"""A folder changed more lately than this is read again: what changes twice within one tick of the file system's clock
+shows one time for both."""
 
 Place = tuple[str, str]
 """Project and endpoint."""
@@ -49,7 +53,7 @@ class ByHand:
             return
         changed_ns = self._folder.stat().st_mtime_ns
         if changed_ns != self._seen_ns:
-            self._seen_ns = changed_ns
+            self._seen_ns = changed_ns if time.time_ns() - changed_ns > SETTLED_NS else -1
             self._set(frozenset(filter(None, map(_place, self._folder.iterdir()))))
 
     async def run(self) -> None:
