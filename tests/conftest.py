@@ -3,6 +3,8 @@
 Tests marked `peer("NAME")` run last, while the environments they need are made beside the others.
 """
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -12,6 +14,9 @@ pytest_plugins = ["sill.testing.servers"]  # postgres_url, s3_url, redis_url: re
 
 settings.register_profile("sill", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sill")
+
+# A shell that runs the suite in the background has it, and all it starts, ignore Ctrl-C; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -200,6 +200,17 @@ def test_a_client_that_is_refused_early_may_send_its_body_and_reads_the_answer(s
     assert json.loads(body)["code"] == "too_large"
 
 
+def test_a_client_whose_body_the_app_does_not_read_may_send_it_and_reads_the_answer(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(HEAD.replace(b"/x", b"/unread") + b"Content-Length: 1500000\r\n\r\n")
+        for _ in range(14):
+            connection.sendall(bytes(100_000))
+            time.sleep(0.005)
+        answer = read_all(connection)
+    assert status(answer) == 200
+    assert answer.endswith(b"\r\n1\r\n0\r\n0\r\n\r\n")  # of none of its bytes
+
+
 def test_a_body_that_goes_on_for_long_after_its_refusal_is_cut_off(server: Server) -> None:
     with server.connect() as connection:
         connection.sendall(HEAD + b"Content-Length: 10000000000\r\n\r\n")

@@ -52,8 +52,8 @@ def test_jobs_that_do_not_end_make_a_group_wait_for_others() -> None:
 
 def test_a_forecast_teaches_the_order_nothing() -> None:
     """A fork surveys its own jobs; decisions with and without forecasts are the same."""
-    jobs = tuple(Job(id=f"j{at}", accelerators=1 + at % 4, submitted_us=at_s(30 * at)) for at in range(60))
-    runtimes = tuple(float(20 + 400 * (at % 7)) for at in range(60))
+    jobs = tuple(Job(id=f"j{at}", accelerators=1 + at % 4, submitted_us=at_s(30 * at)) for at in range(40))
+    runtimes = tuple(float(20 + 400 * (at % 7)) for at in range(40))
     workload = Workload(name="some", cluster=cluster(2, 4), jobs=jobs, runtimes_s=runtimes)
 
     def story(asks: bool) -> list[Action]:

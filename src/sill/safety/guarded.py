@@ -208,6 +208,7 @@ class Guarded(HttpToolsProtocol):
         self._silent_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
+        self.cycle.transport = _Parting(self, self.transport)  # type: ignore[assignment]  # all of one that a cycle uses
         if self._is_leaving:
             self.cycle.keep_alive = False
 
@@ -230,6 +231,8 @@ class Guarded(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        if self._lingers_bytes:
+            return
         super().on_response_complete()
         # A pipelined request may be under way already; its head was in time.
         if self.cycle.response_complete and not self.transport.is_closing():
@@ -279,12 +282,22 @@ class Guarded(HttpToolsProtocol):
         headers = self.server_state.default_headers + refusal.headers
         content = b"" if cycle.scope["method"] == "HEAD" else refusal.content
         self.transport.write(STATUS_LINE[refusal.status] + _written(headers, len(refusal.content)) + content)
-        if refusal.has_body and self.transport.can_write_eof():
-            self.transport.write_eof()
-            self._lingers_bytes, self._is_open = LINGER_BYTES, False
-            self._head_timer = self.loop.call_later(LINGER_S, self.transport.abort)
-        else:
+        self.part(is_sending=refusal.has_body)
+
+    def part(self, *, is_sending: bool) -> None:
+        """The last answer is written.
+
+        Args:
+            is_sending: the client has not sent all of its request.
+        """
+        if not is_sending or self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
+            return
+        self.transport.write_eof()
+        self._lingers_bytes, self._is_open = LINGER_BYTES, False
+        self._stop_head_timer()
+        self._head_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+        self.flow.resume_reading()
 
     def _refuse(self, error: SillError) -> None:
         self._refusal = self._refusal or error
@@ -309,6 +322,20 @@ class Guarded(HttpToolsProtocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+
+
+class _Parting:
+    """The transport as an app's answer sees it: its end waits for a client that sends a body nobody reads."""
+
+    def __init__(self, line: Guarded, transport: asyncio.Transport) -> None:
+        self._line = line
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+
+    def close(self) -> None:
+        """After the last answer."""
+        cycle = self._line.cycle
+        self._line.part(is_sending=cycle.more_body and not cycle.disconnected)
 
 
 _MALFORMED = InvalidValue("this is not an HTTP/1.1 request that can be accepted.")

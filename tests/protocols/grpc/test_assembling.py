@@ -11,13 +11,16 @@ from sill.testing.grpc_peer import message
 
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([HERE_BYTES, HERE_BYTES + 1, HERE_BYTES + 70_000]))
 
+EARLY, LATER_BYTES = 2_000, 4_096
+"""So many pieces may be of single bytes; what comes later comes in larger ones, or an example takes seconds."""
+
 
 @given(sizes=st.lists(SIZES, max_size=4), cuts=st.lists(st.integers(1, 100_000), min_size=1, max_size=30))
 def test_messages_come_out_as_they_went_in(sizes: list[int], cuts: list[int]) -> None:
     wanted = [bytes([number]) * size for number, size in enumerate(sizes)]
     stream, assembly, found, at, turn = b"".join(map(message, wanted)), Assembly(1 << 21), [], 0, 0
     while at < len(stream):
-        cut = cuts[turn % len(cuts)]
+        cut = max(cuts[turn % len(cuts)], LATER_BYTES if turn > EARLY else 1)
         assembly.add(stream[at : at + cut])
         at, turn = at + cut, turn + 1
         while (taken := assembly.take()) is not None:
