@@ -109,7 +109,7 @@ def test_metadata_names_what_goes_in_and_comes_out(shared: House) -> None:
 
 def test_health_needs_no_token_and_all_else_does(shared: House) -> None:
     url = f"http://127.0.0.1:{shared.plane.port}"
-    with httpx.Client(base_url=url, trust_env=False) as stranger:
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as stranger:
         assert [stranger.get(f"/v2/health/{what}").status_code for what in ("live", "ready")] == [200, 200]
         assert [stranger.get(path).status_code for path in ("/v2", "/v2/models/churn")] == [401, 401]
         assert stranger.post("/v2/models/churn/infer", json={}).status_code == 401
@@ -317,7 +317,7 @@ def test_concurrent_answers_are_each_ones_own(shared: House) -> None:
     async def ask_all() -> list[list[float]]:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         url = f"http://127.0.0.1:{shared.plane.port}"
-        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30) as http:
             return await asyncio.gather(*(ask(http, row) for row in table))
 
     alone = [post(shared, tensor(datatype="FP64", data=row.tolist())).json()["outputs"][1]["data"] for row in table]

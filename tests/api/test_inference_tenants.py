@@ -72,7 +72,9 @@ class Tenant:
     def __init__(self, plane: InferenceUnderTest, token: str, project: str) -> None:
         self._token, self._project = token, project
         headers = {"Authorization": f"Bearer {token}", "X-Sill-Project": project}
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{plane.port}", headers=headers, trust_env=False)
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{plane.port}", headers=headers, trust_env=False, timeout=30
+        )
         self.line = GrpcLine(plane.port + 1)
 
     def ask(self) -> httpx.Response:

@@ -21,7 +21,7 @@ def browser(live: Live, nobody: httpx.Client, code: str) -> Iterator[httpx.Clien
     """Has a session cookie and no token."""
     cookie = nobody.get("/login", params={"code": code}).cookies["sill_session"]
     nobody.cookies.clear()
-    with httpx.Client(base_url=live.url, cookies={"sill_session": cookie}, trust_env=False) as client:
+    with httpx.Client(base_url=live.url, cookies={"sill_session": cookie}, trust_env=False, timeout=30) as client:
         yield client
 
 
@@ -116,7 +116,7 @@ def test_a_session_may_no_more_than_who_made_it(live: Live, nobody: httpx.Client
     code = reader.post("/api/v1/login-links").json()["url"].partition("code=")[2]
     cookie = nobody.get("/login", params={"code": code}).cookies["sill_session"]
 
-    with httpx.Client(base_url=live.url, cookies={"sill_session": cookie}, trust_env=False) as browser:
+    with httpx.Client(base_url=live.url, cookies={"sill_session": cookie}, trust_env=False, timeout=30) as browser:
         assert browser.get("/api/v1/projects/acme").status_code == 200
         assert browser.get("/api/v1/projects/other").status_code == 404
         assert browser.delete("/api/v1/projects/acme").status_code == 403

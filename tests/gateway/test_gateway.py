@@ -132,13 +132,13 @@ async def test_an_endpoint_unloaded_by_hand_is_so_in_every_replica_also_when_one
 
     by_hand, victim = ByHand(gateway.home / "inference" / UNLOADED), gateway.process_ids()[0]
     by_hand.take_out(("default", "churn"))
-    gateway.until(lambda: {gateway.infer().status_code for _ in range(10)} == {503}, 5)
+    gateway.until(lambda: {gateway.infer().status_code for _ in range(10)} == {503})
     os.kill(victim, signal.SIGKILL)
     gateway.until(lambda: victim not in gateway.process_ids() and all_serve(gateway), 20)
 
     assert {gateway.infer().status_code for _ in range(10)} == {503}
     by_hand.bring_back(("default", "churn"))
-    gateway.until(lambda: {gateway.infer().status_code for _ in range(10)} == {200}, 5)
+    gateway.until(lambda: {gateway.infer().status_code for _ in range(10)} == {200})
 
 
 @pytest.mark.anyio

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+COUNTING_S = 2.0
+"""How long what another process has counted is waited for; one that hangs is left out."""
 LATEST = "last_inference"
 KEYS = ("name", "version", "batch_size", "type", "id")
 """What tells the members of a list of statistics apart."""

@@ -5,11 +5,11 @@ import contextlib
 import ssl
 from pathlib import Path
 
+from sill.api.adding_up import COUNTING_S
 from sill.api.child_process import is_alive
 from sill.api.heartbeat import processes_of
 from sill.api.inference_sockets import SOCKET_FILE, socket_path
 
-ANSWER_S = 1.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -38,7 +38,7 @@ class Siblings:
 
     async def _one(self, other: Path, content: bytes) -> bytes:
         with contextlib.suppress(OSError):  # a timeout is one too
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(COUNTING_S):
                 place = socket_path(other, SOCKET_FILE)
                 reader, writer = await asyncio.open_unix_connection(
                     place, limit=ANSWER_BYTES_MAX, ssl=self._tls, server_hostname="localhost" if self._tls else None

@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from sill.api.adding_up import CONTENT_TYPE, add_statistics, join_metrics
+from sill.api.adding_up import CONTENT_TYPE, COUNTING_S, add_statistics, join_metrics
 from sill.api.serving_gate import serving_gate, tenant_of
 from sill.core.errors import NotFound, Unauthenticated
 from sill.core.settings import Settings
@@ -29,8 +29,6 @@ OWN_FIELDS = frozenset(
 """Not handed on: they are between two ends of one connection, or for the gateway."""
 ODD = frozenset({b"expect", b"connection", b"transfer-encoding", b"content-encoding"})
 REPOSITORY = "/v2/repository/models/"
-COUNTING_S = 2.0
-"""How long what a replica has counted is waited for; one that hangs is left out."""
 
 
 class Door:

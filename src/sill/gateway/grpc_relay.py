@@ -19,7 +19,8 @@ CONNECTIONS_MAX = 2_000
 PER_ADDRESS_MAX = 512
 """Connections of one client at once."""
 CONNECT_S = 1.0
-HELD_S = 3.0
+"""How long a replica is waited for while there is another one to try."""
+HELD_S = 5.0
 """How long a new connection waits for a replica that takes it."""
 PAUSE_S = 0.05
 BUFFER_BYTES = 256 * 1024
@@ -84,10 +85,12 @@ class GrpcRelay:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + HELD_S
         while loop.time() < until_s:
-            for replica, address in sorted(self._places(), key=lambda place: len(place[0].relayed)):
+            places = sorted(self._places(), key=lambda place: len(place[0].relayed))
+            for replica, address in places:
                 made = Upstream(client, replica)
+                is_last = replica is places[-1][0]
                 try:
-                    async with asyncio.timeout(CONNECT_S):
+                    async with asyncio.timeout(max(CONNECT_S, until_s - loop.time()) if is_last else CONNECT_S):
                         await address.connect(made)
                         await made.has_spoken.wait()
                     if not made.transport.is_closing():

@@ -89,7 +89,10 @@ class InferenceUnderTest:
             "SILL_URL": f"http://127.0.0.1:{control.port}",
         }
         self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
+            base_url=f"http://127.0.0.1:{self.port}",
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            trust_env=False,
+            timeout=UP_S,
         )
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -101,6 +104,7 @@ class InferenceUnderTest:
             headers=self.http.headers,
             verify=client_context(cert),
             trust_env=False,
+            timeout=UP_S,
         )
         return self
 

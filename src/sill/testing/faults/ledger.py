@@ -4,13 +4,18 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+KINDS = (
+    *("alias", "append", "artifact", "endpoint", "label", "metrics", "project"),
+    *("record", "register", "run", "secret", "table", "trigger"),
+)
+
 
 @dataclass
 class Write:
     """One write under one idempotency key.
 
     Attributes:
-        kind: what was written, such as `append`.
+        kind: what was written, one of `KINDS`.
         key: its idempotency key, and the name or the mark of what it made.
         facts: what is needed to find it again.
         answer: what the platform answered; None while it has not, and for ever if the writer gave up.
@@ -53,6 +58,5 @@ class Ledger:
         return [write for write in self.writes(kind) if write.is_acknowledged]
 
     def count(self) -> dict[str, tuple[int, int]]:
-        """Kind → (sent, acknowledged)."""
-        kinds = {write.kind for write in self._writes}
-        return {kind: (len(self.writes(kind)), len(self.acknowledged(kind))) for kind in sorted(kinds)}
+        """Kind → (sent, acknowledged), of every kind there is."""
+        return {kind: (len(self.writes(kind)), len(self.acknowledged(kind))) for kind in KINDS}
