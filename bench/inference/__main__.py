@@ -22,8 +22,8 @@ from bench.inference.peers import MODEL, PEERS, PLAIN
 from bench.inference.questions import JSON, question
 from bench.inference.results import ModelResults, Results, read, write
 
-SECONDS = 1.0
-"""How long each figure is measured."""
+SECONDS, TURNS = 1.0, 3
+"""How long each figure is measured at a time, and how often."""
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def measure(chosen: argparse.Namespace) -> None:
         with serving(models, {one.model.name: one.expected for one in cases}) as home:
             for one in cases:
                 found = results.models[one.model.name] = ModelResults(one.direct)
-                for line in compare(one, home, peers, chosen.seconds, found):
+                for line in compare(one, home, peers, chosen.seconds, chosen.turns, found):
                     print(line, flush=True)
     for goal in goals(results):
         print(report.told(goal))
@@ -76,7 +76,10 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.inference", description=__doc__, formatter_class=form)
     parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=", ".join(PEERS))
     parser.add_argument("--models", type=_names(MODELS), default=list(MODELS), help=", ".join(MODELS))
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each figure is measured")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each figure is measured at a time")
+    parser.add_argument(
+        "--turns", type=int, default=TURNS, help="how often: a peer and Sill by turns; medians are told"
+    )
     parser.add_argument("--results", type=Path, help="a JSON file that what was found is added to")
     return parser.parse_args(words)
 

@@ -1,8 +1,9 @@
-"""One model behind Sill and its peers. Each figure of a peer is followed by Sill's for the same question, so that what
-else the machine does meets both; a ratio is of two neighbours."""
+"""One model behind Sill and its peers. A peer and Sill are asked the same question by turns, so that what else the machine
+does meets both; what is told of each is the median of its turns."""
 
 import io
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -44,32 +45,35 @@ def case(model: BenchModel, folder: Path) -> Case:
     return Case(model, file, Direct(**told), answer)
 
 
-def compare(case: Case, home: Home, peers: list[Peer], seconds: float, found: ModelResults) -> Iterator[str]:
+def compare(
+    case: Case, home: Home, peers: list[Peer], seconds: float, turns: int, found: ModelResults
+) -> Iterator[str]:
     """Measure Sill, then each peer beside it, into `found`; its lines as they come."""
     direct = case.direct
     yield f"== {case.model.name}: the model's own time {direct.row_ms * 1e3:.0f} us a row"
     yield f"   ONNX Runtime alone: {direct.per_s:,.0f} rows/s with its best batch ({direct.best})"
     ours = home.server(case.model, case.expected)
-    found.servers[SILL] = yield from _measured(ours, None, seconds)
+    found.servers[SILL] = yield from _measured(ours, None, seconds, turns)
     for peer in peers:
         try:
             with running(peer, case.model, case.file, case.expected) as server:
-                found.servers[peer.name] = yield from _measured(server, ours, seconds)
+                found.servers[peer.name] = yield from _measured(server, ours, seconds, turns)
         except NotServed as why:
             found.missing[peer.name] = str(why)
             yield f"   {peer.title}: not measured: {why}"
 
 
-def _measured(server: Server, ours: Server | None, seconds: float) -> Generator[str, None, Served]:
+def _measured(server: Server, ours: Server | None, seconds: float, turns: int) -> Generator[str, None, Served]:
     """A server's lines; what it returns is what they say."""
     yield f"   {server.title}: {server.cold_s:.2f} s from a cold start to an answer"
     figures = []
     for protocol in server.questions:
         for connections in CONNECTIONS:
-            one = figure(server, protocol, connections, seconds)
-            if ours is not None and protocol in ours.questions:
-                beside = figure(ours, protocol, connections, seconds)
-                one = replace(one, ours_per_s=beside.per_s, ours_p99_ms=beside.p99_ms)
+            asked = [server, ours] if ours is not None and protocol in ours.questions else [server]
+            each = [[figure(one, protocol, connections, seconds) for one in asked] for _ in range(turns)]
+            one, *beside = [_median(of_one) for of_one in zip(*each, strict=True)]
+            for own in beside:
+                one = replace(one, ours_per_s=own.per_s, ours_p99_ms=own.p99_ms)
             figures.append(one)
             yield _line(one)
     for protocol, why in server.refused.items():
@@ -77,6 +81,13 @@ def _measured(server: Server, ours: Server | None, seconds: float) -> Generator[
     memory_mb = server.memory_mb()
     yield f"      {memory_mb:,.0f} MB"
     return Served(server.title, memory_mb, server.cold_s, tuple(figures), server.refused)
+
+
+def _median(turns: tuple[Figure, ...]) -> Figure:
+    """Each number's median, and all that failed."""
+    names = ("per_s", "p50_ms", "p99_ms", "cpu_us")
+    medians = {name: statistics.median(getattr(one, name) for one in turns) for name in names}
+    return replace(turns[0], failed=sum(one.failed for one in turns), **medians)
 
 
 def _line(one: Figure) -> str:

@@ -13,7 +13,7 @@ class Figure:
 
     Attributes:
         cpu_us: processor time of all its processes, in microseconds a request.
-        ours_per_s: what Sill gave right afterwards, asked the same; 0 for Sill itself, and where it refuses.
+        ours_per_s: what Sill gave in turn with it, asked the same; 0 for Sill itself, and where it refuses.
         ours_p99_ms: the same.
     """
 
