@@ -78,7 +78,11 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--models", type=_names(MODELS), default=list(MODELS), help=", ".join(MODELS))
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each figure is measured at a time")
     parser.add_argument(
-        "--turns", type=int, default=TURNS, help="how often: a peer and Sill by turns; medians are told"
+        "--turns",
+        type=int,
+        choices=range(1, 10),
+        default=TURNS,
+        help="how often: a peer and Sill by turns; medians are told",
     )
     parser.add_argument("--results", type=Path, help="a JSON file that what was found is added to")
     return parser.parse_args(words)

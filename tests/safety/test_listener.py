@@ -1,9 +1,11 @@
 """The listener, over real sockets: slow, greedy and malformed connections end, others do not notice."""
 
+import gc
 import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -209,6 +211,30 @@ def test_a_client_whose_body_the_app_does_not_read_may_send_it_and_reads_the_ans
         answer = read_all(connection)
     assert status(answer) == 200
     assert answer.endswith(b"\r\n1\r\n0\r\n0\r\n\r\n")  # of none of its bytes
+
+
+@pytest.mark.parametrize("path", [b"/x", b"/unread"])
+def test_what_a_connection_had_is_free_when_it_has_ended(
+    server: Server, path: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the collector, which comes seldom here: its body may have been a large one."""
+    count, ended, lost = 20, list[weakref.ref[Guarded]](), Guarded.connection_lost
+
+    def note(line: Guarded, exc: Exception | None) -> None:
+        ended.append(weakref.ref(line))
+        lost(line, exc)
+
+    monkeypatch.setattr(Guarded, "connection_lost", note)
+    gc.disable()
+    try:
+        for _ in range(count):
+            server.ask(HEAD.replace(b"/x", path) + b"Content-Length: 3\r\n\r\nabc")
+        until_s = time.monotonic() + 10
+        while (len(ended) < count or any(one() for one in ended)) and time.monotonic() < until_s:
+            time.sleep(0.01)
+        assert [one() for one in ended] == [None] * count
+    finally:
+        gc.enable()
 
 
 def test_a_body_that_goes_on_for_long_after_its_refusal_is_cut_off(server: Server) -> None:

@@ -98,6 +98,8 @@ class Guarded(HttpToolsProtocol):
         self._stop_head_timer()
         self._stop_stall_timer()
         super().connection_lost(exc)
+        if self.cycle is not None:
+            self.cycle.transport = self.transport  # nothing here refers to itself then: its memory is free at once
 
     def data_received(self, data: bytes) -> None:
         if self.parser is None or self.transport.is_closing():
